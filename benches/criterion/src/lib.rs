@@ -1,0 +1,1 @@
+//! Criterion benchmarks of portcullis; see `benches/`.

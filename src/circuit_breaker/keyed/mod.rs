@@ -1,0 +1,175 @@
+//! One circuit per key, in a bounded table.
+
+mod layer;
+mod table;
+
+use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
+
+pub use self::layer::{KeyedCircuitBreaker, KeyedCircuitBreakerLayer, ResponseFuture};
+use self::table::Table;
+use super::{Circuit, core::Core};
+use crate::{
+    error::ConfigError,
+    event::Event,
+    options::Options,
+    policy::breaker::{Command, config::CircuitBreakerConfig},
+    sync::Mutex,
+};
+
+/// Circuits by key: one configuration, one name, and a state for each key.
+///
+/// At most `max_keys` are kept. When a further key comes, an idle one is forgotten: the least recently
+/// used that is closed and not in shadow. A circuit that is open, half-open or commanded is never
+/// forgotten; where no other can go, the call is admitted without a circuit of its own, and
+/// [`Event::Untracked`] says so. A key that is forgotten and comes back starts closed, with an empty
+/// window.
+///
+/// From 1024 keys on the table has 16 parts with a bound of their own, and the sixteen least recently
+/// used of a part are looked at to find one that can go.
+///
+/// ```
+/// use portcullis::{CircuitBreakerConfig, Circuits, Options};
+///
+/// let config = CircuitBreakerConfig::new("tenants").consecutive_failures(1);
+/// let circuits = Circuits::new(config, 10_000, Options::new())?;
+/// let acme = circuits.circuit("acme").expect("there is room");
+/// let _ = acme.call(|| Err::<(), _>(portcullis::Error::Inner("down")));
+/// assert!(!circuits.get("acme").unwrap().explain().admits);
+/// assert!(circuits.get("umbrella").is_none());
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
+pub struct Circuits<K> {
+    shared: Arc<Shared<K>>,
+}
+
+struct Shared<K> {
+    /// What a new circuit is made of.
+    config: Mutex<Arc<CircuitBreakerConfig>>,
+    options: Options,
+    table: Table<K>,
+    /// Admits whatever finds no room, and records nothing.
+    untracked: Arc<Core>,
+}
+
+impl<K> Clone for Circuits<K> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Circuits<K> {
+    /// No circuits yet, and never more than `max_keys`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot work; `max_keys` must be in `1..=16_777_216`.
+    pub fn new(
+        config: CircuitBreakerConfig,
+        max_keys: usize,
+        options: Options,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        if !(1..=1 << 24).contains(&max_keys) {
+            return Err(ConfigError::new("max_keys", max_keys, "must be in 1..=16777216"));
+        }
+        let config = Arc::new(config);
+        let untracked = Core::new(config.clone(), options.clone());
+        untracked.breaker.command(Command::Disable, untracked.clock);
+        untracked.breaker.deliver(|_| {});
+        let table = Table::new(max_keys);
+        let config = Mutex::new(config);
+        Ok(Self { shared: Arc::new(Shared { config, options, table, untracked: untracked.into() }) })
+    }
+
+    /// The circuit of a key, made if there is none; `None` when there is no room and none can go.
+    pub fn circuit(&self, key: K) -> Option<Circuit> {
+        self.core(key).map(|core| Circuit { core })
+    }
+
+    /// The circuit of a key, if there is one. Looking does not count as using it.
+    pub fn get<Q>(&self, key: &Q) -> Option<Circuit>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shared.table.get(key).map(|core| Circuit { core })
+    }
+
+    /// Forgets a key, whatever the state of its circuit. Calls in flight end as they would; their
+    /// results are lost with the circuit.
+    pub fn remove<Q>(&self, key: &Q) -> Option<Circuit>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shared.table.remove(key).map(|core| Circuit { core })
+    }
+
+    /// How many keys have a circuit.
+    pub fn len(&self) -> usize {
+        self.shared.table.len()
+    }
+
+    /// Whether no key has a circuit.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name that all these circuits' rejections and events carry.
+    pub fn name(&self) -> &'static str {
+        self.shared.untracked.name
+    }
+
+    /// The keys and circuits at one moment, part by part, in no particular order.
+    pub fn list(&self) -> Vec<(K, Circuit)> {
+        let mut list = Vec::new();
+        self.shared.table.for_each(|key, core| {
+            list.push((key.clone(), Circuit { core: core.clone() }));
+        });
+        list
+    }
+
+    /// Changes the configuration of every circuit, those to come included: see
+    /// [`Circuit::reconfigure`].
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot work; nothing has changed then.
+    pub fn reconfigure(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
+        config.validate()?;
+        if config.name != self.name() {
+            let why = format!("these circuits keep their name, which is `{}`", self.name());
+            return Err(ConfigError::new("name", config.name, why));
+        }
+        let config = Arc::new(config);
+        // New circuits first: one that is made meanwhile has the new configuration either way.
+        *self.shared.config.lock() = config.clone();
+        for (_, circuit) in self.list() {
+            circuit.core.breaker.reconfigure_valid(config.clone(), circuit.core.clock);
+            circuit.core.after();
+        }
+        Ok(())
+    }
+
+    fn core(&self, key: K) -> Option<Arc<Core>> {
+        let Shared { config, options, table, .. } = &*self.shared;
+        let make = || Arc::new(Core::new(config.lock().clone(), options.clone()));
+        let (core, evicted) = table.get_or_insert(key, make);
+        if evicted {
+            options.observers.tell(|| Event::Evicted { policy: self.name() });
+        }
+        core
+    }
+
+    /// The circuit of a key, or the one that admits everything.
+    fn core_or_untracked(&self, key: K) -> Arc<Core> {
+        self.core(key).unwrap_or_else(|| {
+            self.shared.options.observers.tell(|| Event::Untracked { policy: self.name() });
+            self.shared.untracked.clone()
+        })
+    }
+}
+
+impl<K: Hash + Eq + Clone> fmt::Debug for Circuits<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Circuits").field("name", &self.name()).field("len", &self.len()).finish()
+    }
+}

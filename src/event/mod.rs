@@ -1,0 +1,195 @@
+//! One vocabulary of events for all policies, and who is told of them.
+//!
+//! | event | when | `tracing` |
+//! |---|---|---|
+//! | [`Transition`](Event::Transition) | a circuit changes state | WARN to open, else INFO |
+//! | [`Rejected`](Event::Rejected) | a call is refused | DEBUG |
+//! | [`WouldReject`](Event::WouldReject) | a circuit in shadow admits what it would refuse | DEBUG |
+//! | [`Settled`](Event::Settled) | an admitted call has ended | – |
+//! | [`Abandoned`](Event::Abandoned) | an admitted call was dropped | – |
+//! | [`Untracked`](Event::Untracked) | a keyed policy is full and admits a call without a state | DEBUG |
+//! | [`Evicted`](Event::Evicted) | a keyed policy forgets an idle key to make room | – |
+//!
+//! An [`Observer`] is attached to one policy with [`Options::observer`](crate::Options::observer), or to
+//! the whole process with [`observe`]. With feature `tracing` (on by default) events also go to
+//! `tracing`, under the target `portcullis::circuit_breaker` and with the fields `portcullis.policy` and
+//! `error.type`. Observers run outside every lock: they may use the handle that told them. One that
+//! panics is ignored for that event. When nobody listens, an event costs one predictable branch.
+
+#[cfg(feature = "tracing")]
+mod trace;
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, OnceLock},
+};
+
+use crate::{
+    error::{Reason, Rejection},
+    outcome::Outcome,
+    policy::breaker::Transition,
+};
+
+/// Something that happened in a policy. Only names and enums: never a key, so that metrics made from
+/// events are bounded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A circuit changed its state.
+    Transition {
+        /// The policy's name.
+        policy: &'static str,
+        /// From where to where, and why.
+        transition: Transition,
+    },
+    /// A call was refused.
+    Rejected(Rejection),
+    /// A call was admitted that would have been refused, had the policy not been in shadow.
+    WouldReject {
+        /// The policy's name.
+        policy: &'static str,
+        /// Why it would have been refused.
+        reason: Reason,
+    },
+    /// An admitted call has ended.
+    Settled {
+        /// The policy's name.
+        policy: &'static str,
+        /// What its result said about the service; a panic is a failure.
+        outcome: Outcome,
+        /// Whether it took longer than the slow limit.
+        slow: bool,
+    },
+    /// An admitted call was dropped before it ended.
+    Abandoned {
+        /// The policy's name.
+        policy: &'static str,
+        /// Whether the drop counts, as a failure, or not.
+        outcome: Outcome,
+        /// Whether it had taken longer than the slow limit.
+        slow: bool,
+    },
+    /// A keyed policy holds as many keys as it may, none of which can go, and admitted a call for a
+    /// further key without a state of its own.
+    Untracked {
+        /// The policy's name.
+        policy: &'static str,
+    },
+    /// A keyed policy forgot an idle key to make room for another.
+    Evicted {
+        /// The policy's name.
+        policy: &'static str,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transition { policy, transition: t } => {
+                write!(f, "{policy}: {} -> {}: {}", t.from, t.to, t.cause)?;
+                if let Some(sleep) = t.sleep {
+                    write!(f, "; for {sleep:?}")?;
+                }
+                f.write_str(if t.shadow { " (shadow)" } else { "" })
+            }
+            Self::Rejected(rejection) => write!(f, "refused: {rejection}"),
+            Self::WouldReject { policy, reason } => write!(f, "{policy}: would refuse: {reason}"),
+            Self::Settled { policy, outcome, slow } => {
+                write!(f, "{policy}: call ended: {outcome:?}{}", slow_mark(*slow))
+            }
+            Self::Abandoned { policy, outcome, slow } => {
+                write!(f, "{policy}: call dropped: {outcome:?}{}", slow_mark(*slow))
+            }
+            Self::Untracked { policy } => {
+                write!(f, "{policy}: no room for another key; the call goes untracked")
+            }
+            Self::Evicted { policy } => write!(f, "{policy}: an idle key was forgotten"),
+        }
+    }
+}
+
+fn slow_mark(slow: bool) -> &'static str {
+    if slow { " (slow)" } else { "" }
+}
+
+/// Is told of events. Any `Fn(&Event)` is one.
+///
+/// It is called on the task whose call caused the event, so it should be quick; a transition is told by
+/// whoever finds nobody telling, in order.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn on_event(&self, event: &Event);
+}
+
+impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
+    fn on_event(&self, event: &Event) {
+        self(event);
+    }
+}
+
+static PROCESS: OnceLock<Arc<dyn Observer>> = OnceLock::new();
+
+/// Tells `observer` of every event of every policy in this process.
+///
+/// # Errors
+/// Gives the observer back when there is one already: there is one per process, set where the program
+/// starts.
+pub fn observe<O: Observer>(observer: O) -> Result<(), AlreadyObserved> {
+    PROCESS.set(Arc::new(observer)).map_err(|_| AlreadyObserved(()))
+}
+
+/// The process has an observer already.
+#[derive(Debug)]
+pub struct AlreadyObserved(());
+
+impl fmt::Display for AlreadyObserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process has an observer already")
+    }
+}
+
+impl std::error::Error for AlreadyObserved {}
+
+/// Who is told of one policy's events.
+#[derive(Clone, Default)]
+pub(crate) struct Observers {
+    pub(crate) own: Option<Arc<dyn Observer>>,
+}
+
+impl Observers {
+    /// Tells everybody of something that happens with every call, if anybody but `tracing` listens.
+    #[inline]
+    pub(crate) fn tell_of_call(&self, event: impl FnOnce() -> Event) {
+        if self.own.is_some() || PROCESS.get().is_some() {
+            self.tell_observers(&event());
+        }
+    }
+
+    /// Tells everybody.
+    #[inline]
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        #[cfg(feature = "tracing")]
+        if trace::listens() {
+            let event = event();
+            trace::emit(&event);
+            self.tell_observers(&event);
+            return;
+        }
+        self.tell_of_call(event);
+    }
+
+    #[cold]
+    fn tell_observers(&self, event: &Event) {
+        for observer in [self.own.as_ref(), PROCESS.get()].into_iter().flatten() {
+            // An observer may run while a dropped future unwinds; its panic must not abort.
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)));
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observers").field("own", &self.own.is_some()).finish()
+    }
+}

@@ -1,0 +1,217 @@
+//! The one middleware: admit → call → settle.
+//!
+//! A policy says whether a call may be made and takes note of how it ended; everything that Tower and
+//! cancellation ask of a middleware is done here, once:
+//!
+//! - The decision is taken in `call`, and the permit is made before the inner future, so that nothing is
+//!   lost when the response future is dropped before its first poll.
+//! - A permit is settled with the result, told of a panic that left the inner service's own `call` or
+//!   `poll`, or dropped, which abandons the call.
+//! - `poll_ready` is the inner service's, except while the policy surely refuses: then it is ready
+//!   without asking the inner service, and the next `call` keeps that refusal, so that a service that was
+//!   not readied is never called. A caller that is parked on the inner service's readiness is woken when
+//!   the policy begins to refuse.
+//!
+//! [`Guard`] needs nothing of the inner service but `Service`. [`Deferred`](deferred::Deferred) is for
+//! policies that need the request before they can say anything, or that wait: always ready, it readies a
+//! clone in the future, under the permit.
+
+pub(crate) mod deferred;
+mod parking;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+pub(crate) use self::parking::Parking;
+use self::parking::Berth;
+use crate::error::{CarryRejection, Rejection};
+
+/// Decides over calls whose results are `Result<Res, Err>`.
+pub(crate) trait Policy<Req, Res, Err> {
+    /// Leave for one call. Dropping it abandons the call.
+    type Permit: Settle<Res, Err>;
+
+    /// Asks for leave.
+    fn admit(&self, request: &Req) -> Result<Self::Permit, Rejection>;
+}
+
+/// A policy that can say something before there is a request.
+pub(crate) trait Ready<Res, Err> {
+    /// The refusal that every call would surely get now.
+    fn refuses(&self) -> Option<Rejection>;
+
+    /// A call was answered with a refusal from [`refuses`](Self::refuses).
+    fn refused(&self, rejection: &Rejection);
+
+    /// The inner service's `poll_ready` failed; the result is that error.
+    fn not_ready(&self, result: &Result<Res, Err>);
+
+    /// Where callers leave their wakers while the inner service is not ready.
+    fn parking(&self) -> &Parking;
+}
+
+/// Takes note of how a call ended.
+pub(crate) trait Settle<Res, Err> {
+    /// It ended with this result.
+    fn settle(self, result: &Result<Res, Err>);
+
+    /// A panic left the inner service.
+    fn panicked(self);
+}
+
+/// Runs the inner service's own code with a permit in hand: if that code panics, the permit is told.
+pub(crate) fn attended<P: Settle<Res, Err>, Res, Err, R>(
+    permit: &mut Option<P>,
+    run: impl FnOnce() -> R,
+) -> R {
+    struct Attended<'a, P: Settle<Res, Err>, Res, Err> {
+        permit: &'a mut Option<P>,
+        result: std::marker::PhantomData<fn(Res, Err)>,
+    }
+    impl<P: Settle<Res, Err>, Res, Err> Drop for Attended<'_, P, Res, Err> {
+        fn drop(&mut self) {
+            // Only unwinding gets here: the ordinary way out forgets this value.
+            if let Some(permit) = self.permit.take() {
+                permit.panicked();
+            }
+        }
+    }
+    let attended = Attended::<P, Res, Err> { permit, result: std::marker::PhantomData };
+    let returned = run();
+    std::mem::forget(attended);
+    returned
+}
+
+/// The middleware of a policy that decides at once.
+#[derive(Debug)]
+pub(crate) struct Guard<S, P> {
+    inner: S,
+    policy: P,
+    /// The refusal with which `poll_ready` answered in place of the inner service.
+    kept: Option<Rejection>,
+    /// The place of our waker while the inner service is not ready.
+    berth: Option<Berth>,
+}
+
+impl<S: Clone, P: Clone> Clone for Guard<S, P> {
+    fn clone(&self) -> Self {
+        // Readiness is not cloned: neither the inner service's nor a kept refusal.
+        Self::new(self.inner.clone(), self.policy.clone())
+    }
+}
+
+impl<S, P> Guard<S, P> {
+    pub(crate) fn new(inner: S, policy: P) -> Self {
+        Self { inner, policy, kept: None, berth: None }
+    }
+
+    pub(crate) fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    pub(crate) fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    pub(crate) fn inner_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, P, Req> Service<Req> for Guard<S, P>
+where
+    S: Service<Req>,
+    S::Error: CarryRejection,
+    P: Policy<Req, S::Response, S::Error> + Ready<S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Guarded<S::Future, P::Permit>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.kept = self.policy.refuses();
+        if self.kept.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(ready) => {
+                self.berth = None;
+                if let Err(error) = ready {
+                    let result = Err(error);
+                    self.policy.not_ready(&result);
+                    return Poll::Ready(result.map(drop));
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                self.policy.parking().moor(&mut self.berth, cx.waker());
+                // Looked at again after mooring: what began in between did not wake us.
+                self.kept = self.policy.refuses();
+                if self.kept.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            }
+        }
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        if let Some(rejection) = self.kept.take() {
+            self.policy.refused(&rejection);
+            return Guarded::Refused { rejection: Some(rejection) };
+        }
+        match self.policy.admit(&request) {
+            Ok(permit) => {
+                let mut permit = Some(permit);
+                let future = attended(&mut permit, || self.inner.call(request));
+                Guarded::Calling { future, permit }
+            }
+            Err(rejection) => Guarded::Refused { rejection: Some(rejection) },
+        }
+    }
+}
+
+pin_project! {
+    /// The one future of a guarded call.
+    #[derive(Debug)]
+    #[project = GuardedProjection]
+    pub(crate) enum Guarded<F, P> {
+        /// Answered by the policy.
+        Refused { rejection: Option<Rejection> },
+        /// Admitted; the permit is taken when the call ends.
+        Calling { #[pin] future: F, permit: Option<P> },
+    }
+}
+
+impl<F, P, Res, Err> Future for Guarded<F, P>
+where
+    F: Future<Output = Result<Res, Err>>,
+    P: Settle<Res, Err>,
+    Err: CarryRejection,
+{
+    type Output = Result<Res, Err>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            GuardedProjection::Calling { future, permit } if permit.is_some() => {
+                let result = ready!(attended(permit, || future.poll(cx)));
+                if let Some(permit) = permit.take() {
+                    permit.settle(&result);
+                }
+                Poll::Ready(result)
+            }
+            GuardedProjection::Refused { rejection: rejection @ Some(_) } => {
+                Poll::Ready(Err(Err::from(rejection.take().expect("matched above"))))
+            }
+            _ => panic!("a response future was polled after it had finished"),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a result means to a policy: [`Outcome`], the one classifier shape [`Classify`], and the
+//! default classifier.
+
+use std::time::Duration;
+
+use crate::error::CarryRejection;
+
+/// What one finished call says about the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a fourth outcome would change what every policy means")]
+pub enum Outcome {
+    /// The service did its work.
+    Success,
+    /// The service failed; for a retry layer, "try again".
+    Failure,
+    /// Says nothing about the service: it is not recorded, and a probe gives its slot back.
+    Ignored,
+}
+
+/// What a result asks of whoever would call again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hint {
+    /// Come back after this long, as `Retry-After` says.
+    After(Duration),
+    /// Do not call again.
+    Stop,
+}
+
+/// Decides what a result means. Any `Fn(&Result<Res, Err>) -> Outcome` is one.
+///
+/// ```
+/// use portcullis::{Classify, Outcome};
+///
+/// let by_status = |result: &Result<u16, ()>| match result {
+///     Ok(status) if *status >= 500 => Outcome::Failure,
+///     Ok(_) => Outcome::Success,
+///     Err(_) => Outcome::Failure,
+/// };
+/// assert_eq!(by_status.classify(&Ok(503)), Outcome::Failure);
+/// ```
+pub trait Classify<Res, Err> {
+    /// What this result means.
+    fn classify(&self, result: &Result<Res, Err>) -> Outcome;
+
+    /// What the result says about when to come back; nothing by default.
+    fn hint(&self, result: &Result<Res, Err>) -> Option<Hint> {
+        let _ = result;
+        None
+    }
+}
+
+impl<F, Res, Err> Classify<Res, Err> for F
+where
+    F: Fn(&Result<Res, Err>) -> Outcome,
+{
+    fn classify(&self, result: &Result<Res, Err>) -> Outcome {
+        self(result)
+    }
+}
+
+/// The classifier that every policy starts with.
+///
+/// | result | outcome |
+/// |---|---|
+/// | `Ok` | [`Outcome::Success`] |
+/// | a [`Rejection`](crate::Rejection) that never reached the service | [`Outcome::Ignored`] |
+/// | any other error, a rejection after an attempt among them | [`Outcome::Failure`] |
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct DefaultClassifier;
+
+impl<Res, Err: CarryRejection> Classify<Res, Err> for DefaultClassifier {
+    fn classify(&self, result: &Result<Res, Err>) -> Outcome {
+        match result {
+            Ok(_) => Outcome::Success,
+            Err(error) => match error.rejection() {
+                Some(rejection) if !rejection.attempted() => Outcome::Ignored,
+                _ => Outcome::Failure,
+            },
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The state machine of a breaker, used in sequence: the truth that the lock guards.
+//!
+//! Times are nanoseconds since the breaker was made. Every method leaves the machine in a state that
+//! [`word`](Machine::word), [`until`](Machine::until) and [`grantable`](Machine::grantable) describe to
+//! the lock-free side.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use super::{
+    config::CircuitBreakerConfig,
+    fast::{Grant, Word},
+    rules::{self, Probed, Verdict},
+    state::{Command, Kind, Refusal, State, Transition},
+};
+use crate::{
+    error::Reason,
+    policy::{
+        Cause,
+        in_flight::InFlight,
+        nanos,
+        rng::Rng,
+        window::{Rolling, Room},
+    },
+};
+
+/// What a command has put in place of the machine's own decisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Enforcing,
+    Shadow,
+    ForcedOpen,
+    Disabled,
+}
+
+/// What the machine itself is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Closed { ramp_from: Option<u64> },
+    Open { until: u64 },
+    HalfOpen,
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) config: Arc<CircuitBreakerConfig>,
+    pub(super) mode: Mode,
+    pub(super) phase: Phase,
+    pub(super) generation: u64,
+    pub(super) window: Rolling,
+    /// Failures in a row.
+    pub(super) row: u32,
+    pub(super) probed: Probed,
+    /// Probes, or the calls of a closed circuit with an in-flight rule.
+    pub(super) in_flight: InFlight,
+    /// Openings since the last closing.
+    pub(super) openings: u32,
+    pub(super) opened_by: Option<Cause>,
+    /// What the lock-free side may use at present.
+    pub(super) granted: Grant,
+    /// Transitions that nobody has been told of yet, in order.
+    pub(super) news: VecDeque<Transition>,
+    /// Whether someone is telling them.
+    pub(super) telling: bool,
+    rng: Rng,
+}
+
+/// An admission: what stands in the list of calls in flight, or a refusal.
+pub(super) type Admission = Result<(Kind, u32), Refusal>;
+
+impl Machine {
+    pub(super) fn new(config: Arc<CircuitBreakerConfig>) -> Self {
+        Self {
+            mode: Mode::Enforcing,
+            phase: Phase::Closed { ramp_from: None },
+            generation: 1,
+            window: Rolling::new(config.window),
+            row: 0,
+            probed: Probed::default(),
+            in_flight: InFlight::new(),
+            openings: 0,
+            opened_by: None,
+            granted: Grant::Nothing,
+            news: VecDeque::new(),
+            telling: false,
+            rng: Rng::new(config.seed),
+            config,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match (self.mode, self.phase) {
+            (Mode::ForcedOpen, _) => State::ForcedOpen,
+            (Mode::Disabled, _) => State::Disabled,
+            (_, Phase::Closed { .. }) => State::Closed,
+            (_, Phase::Open { .. }) => State::Open,
+            (_, Phase::HalfOpen) => State::HalfOpen,
+        }
+    }
+
+    pub(super) fn admit(&mut self, now: u64) -> Admission {
+        match self.mode {
+            Mode::ForcedOpen => return refuse(Reason::ForcedOpen, None),
+            Mode::Disabled => return Ok((Kind::Untracked, 0)),
+            Mode::Enforcing | Mode::Shadow => {}
+        }
+        self.expire_lease(now);
+        self.trip_on_hung_calls(now);
+        if let Phase::Open { until } = self.phase {
+            if now < until {
+                return refuse(Reason::CircuitOpen, Some(until - now));
+            }
+            self.turn(Phase::HalfOpen, Cause::SleepOver, now);
+        }
+        if self.phase == Phase::HalfOpen {
+            // Undecided, unless the rules changed since the last result.
+            self.decide(None, now);
+        }
+        match self.phase {
+            Phase::Closed { ramp_from } => self.admit_closed(ramp_from, now),
+            Phase::Open { until } => refuse(Reason::CircuitOpen, Some(until.saturating_sub(now))),
+            Phase::HalfOpen if self.free_probes() == 0 => refuse(Reason::ProbeLimit, None),
+            Phase::HalfOpen => Ok((Kind::Probe, self.in_flight.insert(now))),
+        }
+    }
+
+    fn admit_closed(&mut self, ramp_from: Option<u64>, now: u64) -> Admission {
+        if let Some(from) = ramp_from {
+            let ramp = self.ramp();
+            let passed = now.saturating_sub(from);
+            if passed >= ramp {
+                self.phase = Phase::Closed { ramp_from: None };
+            } else if self.rng.share() >= rules::ramp_share(passed, ramp) {
+                return refuse(Reason::Recovering, Some(ramp - passed));
+            }
+        }
+        if self.config.hung.is_some() {
+            return Ok((Kind::Listed, self.in_flight.insert(now)));
+        }
+        Ok((Kind::Call, 0))
+    }
+
+    /// Takes the result of a call; `failed: None` is one that says nothing about the service.
+    pub(super) fn settle(
+        &mut self,
+        (generation, kind, slot): (u64, Kind, u32),
+        failed: Option<bool>,
+        slow: bool,
+        hint: Option<Duration>,
+        now: u64,
+    ) {
+        self.expire_lease(now);
+        if generation != self.generation {
+            return;
+        }
+        if kind != Kind::Call {
+            self.in_flight.remove(slot);
+        }
+        if let Some(failed) = failed {
+            self.record(failed, slow, hint, now);
+        }
+        self.trip_on_hung_calls(now);
+    }
+
+    /// Takes an error from the service's `poll_ready`.
+    pub(super) fn not_ready(&mut self, failed: bool, hint: Option<Duration>, now: u64) {
+        self.expire_lease(now);
+        match self.phase {
+            Phase::Closed { .. } => self.record(failed, false, hint, now),
+            Phase::HalfOpen if failed => self.trip(Cause::NotReady, hint, now),
+            _ => {}
+        }
+    }
+
+    fn record(&mut self, failed: bool, slow: bool, hint: Option<Duration>, now: u64) {
+        match (self.mode, self.phase) {
+            (Mode::ForcedOpen | Mode::Disabled, _) | (_, Phase::Open { .. }) => {}
+            (_, Phase::Closed { .. }) => {
+                self.window.record(now, failed, slow);
+                self.row = if failed { self.row.saturating_add(1) } else { 0 };
+                let counts = self.window.latest();
+                if let Some(cause) = rules::trips(&self.config, counts, self.row) {
+                    self.trip(cause, hint, now);
+                }
+            }
+            (_, Phase::HalfOpen) => {
+                let slow_is_bad = slow && self.config.slow_call_rate.is_some();
+                self.probed.results = self.probed.results.saturating_add(1);
+                self.probed.failures = self.probed.failures.saturating_add(failed.into());
+                self.probed.slow = self.probed.slow.saturating_add(slow.into());
+                self.probed.bad = self.probed.bad.saturating_add((failed || slow_is_bad).into());
+                self.row = if failed { self.row.saturating_add(1) } else { 0 };
+                self.decide(hint, now);
+            }
+        }
+    }
+
+    fn decide(&mut self, hint: Option<Duration>, now: u64) {
+        match rules::decide(&self.config, self.probed) {
+            Verdict::Undecided => {}
+            Verdict::Reopen(cause) => self.trip(cause, hint, now),
+            Verdict::Close(cause) => {
+                let ramp_from = (self.ramp() > 0).then_some(now);
+                self.turn(Phase::Closed { ramp_from }, cause, now);
+            }
+        }
+    }
+
+    /// Opens from `at` on.
+    fn trip(&mut self, cause: Cause, hint: Option<Duration>, at: u64) {
+        self.openings = self.openings.saturating_add(1);
+        let wait = rules::sleep(&self.config.sleep, self.openings, hint, &mut self.rng);
+        self.turn(Phase::Open { until: at.saturating_add(wait) }, cause, at);
+    }
+
+    /// Reopens a half-open circuit as of the moment at which its oldest probe's lease ended.
+    fn expire_lease(&mut self, now: u64) {
+        let (Phase::HalfOpen, Some(start)) = (self.phase, self.in_flight.oldest()) else {
+            return;
+        };
+        let end = start.saturating_add(nanos(self.config.probe_lease));
+        if now >= end {
+            self.trip(Cause::LeaseExpired { limit: self.config.probe_lease }, None, end);
+        }
+    }
+
+    fn trip_on_hung_calls(&mut self, now: u64) {
+        let (Some(hung), Phase::Closed { .. }) = (self.config.hung, self.phase) else {
+            return;
+        };
+        let in_flight = self.in_flight.len();
+        let observed = self.in_flight.older_than(self.slow_after(), now);
+        let share = rules::share(observed.into(), in_flight.into());
+        if observed >= hung.calls && share >= hung.share {
+            let (observed, in_flight) = (observed.into(), in_flight.into());
+            let limit = hung.calls.into();
+            self.trip(Cause::HungCalls { observed, in_flight, limit }, None, now);
+        }
+    }
+
+    /// Begins a period of its own.
+    fn turn(&mut self, phase: Phase, cause: Cause, now: u64) {
+        let (from, shadow) = (self.state(), self.mode == Mode::Shadow);
+        self.begin(phase, cause, now);
+        self.announce(from, shadow, cause, now);
+    }
+
+    fn begin(&mut self, phase: Phase, cause: Cause, now: u64) {
+        self.generation += 1;
+        self.in_flight.clear();
+        self.probed = Probed::default();
+        self.phase = phase;
+        match phase {
+            // What opened it stays readable until the circuit is half-open.
+            Phase::Open { .. } => self.opened_by = Some(cause),
+            Phase::HalfOpen => self.forget(now),
+            Phase::Closed { .. } => {
+                self.forget(now);
+                self.openings = 0;
+                self.opened_by = None;
+            }
+        }
+    }
+
+    fn forget(&mut self, now: u64) {
+        self.window.clear();
+        self.window.advance(now);
+        self.row = 0;
+    }
+
+    fn announce(&mut self, from: State, was_shadow: bool, cause: Cause, now: u64) {
+        let (to, shadow) = (self.state(), self.mode == Mode::Shadow);
+        if (from, was_shadow) == (to, shadow) {
+            return;
+        }
+        let sleep = match self.phase {
+            Phase::Open { until } if to == State::Open => {
+                Some(Duration::from_nanos(until.saturating_sub(now)))
+            }
+            _ => None,
+        };
+        let generation = self.generation;
+        self.news.push_back(Transition { from, to, cause, generation, sleep, shadow });
+    }
+
+    pub(super) fn command(&mut self, command: Command, now: u64) {
+        let (from, was_shadow) = (self.state(), self.mode == Mode::Shadow);
+        self.mode = match (command, self.mode) {
+            (Command::ForceOpen, _) => Mode::ForcedOpen,
+            (Command::Disable, _) => Mode::Disabled,
+            (Command::Shadow, _) => Mode::Shadow,
+            (Command::Enable, _) => Mode::Enforcing,
+            (_, Mode::Shadow) => Mode::Shadow,
+            _ => Mode::Enforcing,
+        };
+        let phase = match command {
+            Command::Open | Command::OpenFor(_) => {
+                // An opening like any other, but said twice it is still one.
+                if from != State::Open {
+                    self.openings = self.openings.saturating_add(1);
+                }
+                let wait = match command {
+                    Command::OpenFor(wait) => nanos(wait),
+                    _ => rules::sleep(&self.config.sleep, self.openings, None, &mut self.rng),
+                };
+                Phase::Open { until: now.saturating_add(wait) }
+            }
+            Command::HalfOpen => Phase::HalfOpen,
+            _ => Phase::Closed { ramp_from: None },
+        };
+        let cause = Cause::Command(command);
+        self.begin(phase, cause, now);
+        self.forget(now);
+        if command == Command::ForceOpen {
+            self.opened_by = Some(cause);
+        }
+        self.announce(from, was_shadow, cause, now);
+    }
+
+    pub(super) fn reconfigure(&mut self, config: Arc<CircuitBreakerConfig>, now: u64) {
+        if config.window != self.config.window {
+            self.window.reshape(config.window, now);
+        }
+        if config.seed != self.config.seed {
+            self.rng = Rng::new(config.seed);
+        }
+        self.config = config;
+        self.in_flight.forget_ages();
+    }
+
+    // ===== what the lock-free side is told =====
+
+    pub(super) fn word(&self) -> Word {
+        let config = &self.config;
+        let state = self.state();
+        let mut flags = 0;
+        let mut set = |on: bool, flag| flags |= if on { flag } else { 0 };
+        set(config.slow_call_after.is_some(), Word::TIMED);
+        set(config.drops_are_failures, Word::DROPS);
+        set(self.mode == Mode::Shadow, Word::SHADOW);
+        set(!self.news.is_empty(), Word::NEWS);
+        match state {
+            State::Closed => {
+                let ramps = self.phase != Phase::Closed { ramp_from: None };
+                set(ramps || config.hung.is_some(), Word::ASK);
+            }
+            State::Open | State::ForcedOpen => set(true, Word::REFUSE),
+            State::HalfOpen => {
+                // With nothing in flight there is no lease to wait for: the machine must look.
+                let full = self.free_probes() == 0 && self.in_flight.len() > 0;
+                set(true, if full { Word::REFUSE } else { Word::ASK });
+            }
+            State::Disabled => set(true, Word::ASK),
+        }
+        Word::new(self.generation, state, flags)
+    }
+
+    /// Until when [`Word::REFUSE`] holds.
+    pub(super) fn until(&self) -> u64 {
+        match (self.state(), self.phase) {
+            (State::ForcedOpen, _) => u64::MAX,
+            (_, Phase::Open { until }) => until,
+            (_, Phase::HalfOpen) => {
+                let oldest = self.in_flight.oldest().unwrap_or(0);
+                oldest.saturating_add(nanos(self.config.probe_lease))
+            }
+            (_, Phase::Closed { .. }) => 0,
+        }
+    }
+
+    /// The successes that would change no decision, as things stand.
+    pub(super) fn grantable(&self) -> Grant {
+        if self.state() != State::Closed || self.config.hung.is_some() {
+            return Grant::Nothing;
+        }
+        let counts = self.window.latest();
+        // With rules that changed, the next result may trip, whatever it is.
+        if rules::trips(&self.config, counts, self.row).is_some() {
+            return Grant::Nothing;
+        }
+        match self.window.room() {
+            Room::Unchanging if self.row == 0 => Grant::Unchanging,
+            Room::Unchanging => Grant::Nothing,
+            Room::Until { successes, end } => {
+                let before = rules::successes_before_volume(&self.config, counts);
+                match successes.min(before).min(u64::from(u32::MAX - 1)) {
+                    0 => Grant::Nothing,
+                    n => Grant::Successes { n: n as u32, end },
+                }
+            }
+        }
+    }
+
+    /// Adds the successes that the lock-free side has recorded.
+    pub(super) fn absorb(&mut self, successes: u64) {
+        if successes > 0 {
+            self.window.absorb(successes);
+            self.row = 0;
+        }
+    }
+
+    pub(super) fn free_probes(&self) -> u32 {
+        let half_open = &self.config.half_open;
+        rules::free_probes(half_open, self.probed.results, self.in_flight.len())
+    }
+
+    pub(super) fn slow_after(&self) -> u64 {
+        self.config.slow_call_after.map_or(u64::MAX, nanos)
+    }
+
+    fn ramp(&self) -> u64 {
+        self.config.recovery_ramp.map_or(0, nanos)
+    }
+}
+
+fn refuse(reason: Reason, after: Option<u64>) -> Admission {
+    Err(Refusal { reason, retry_after: after.map(Duration::from_nanos) })
+}

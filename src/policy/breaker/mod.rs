@@ -1,0 +1,420 @@
+//! The circuit breaker's decisions, with the time as an argument.
+//!
+//! [`Breaker`] is a whole breaker: share it by reference, ask it with [`admit`](Breaker::admit), and
+//! give every permit back with [`settle`](Breaker::settle) or [`abandon`](Breaker::abandon).
+//! Semantics and defaults are those of [`circuit_breaker`](crate::circuit_breaker).
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use portcullis::{CircuitBreakerConfig, Outcome, State, policy::breaker::Breaker};
+//!
+//! # fn main() -> Result<(), portcullis::ConfigError> {
+//! let start = Instant::now();
+//! let breaker = Breaker::new(CircuitBreakerConfig::new("db").consecutive_failures(2), start)?;
+//! for _ in 0..2 {
+//!     let permit = breaker.admit(start).unwrap();
+//!     breaker.settle(permit, Outcome::Failure, None, start);
+//! }
+//! assert_eq!(breaker.state(), State::Open);
+//! assert!(breaker.admit(start + Duration::from_secs(1)).is_err());
+//! assert!(breaker.admit(start + Duration::from_secs(6)).unwrap().is_probe());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Cost
+//! Admitting while closed is one atomic load. Recording a success is one load where it changes
+//! nothing (a full count window of successes), else one compare-and-swap. Refusing is two loads and
+//! the clock. A short lock is taken by failures and slow calls, once per bucket of a time window, by
+//! probes, and while a recovery ramp or the in-flight rule is on.
+
+pub(crate) mod config;
+mod fast;
+mod machine;
+mod rules;
+mod show;
+mod state;
+mod validate;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::{
+    config::CircuitBreakerConfig,
+    fast::{Credit, Taken, Word},
+    machine::Machine,
+    state::Kind,
+};
+pub use self::state::{Command, Permit, Recorded, Refusal, Snapshot, State, Transition};
+use crate::{
+    error::{ConfigError, Reason},
+    outcome::Outcome,
+    policy::{Now, Once, tally::Tally},
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering},
+};
+
+/// A circuit breaker without clock, runtime or Tower.
+#[derive(Debug)]
+pub struct Breaker {
+    origin: Instant,
+    /// What the lock-free side knows of the machine: see [`fast`].
+    word: AtomicU64,
+    until: AtomicU64,
+    slow_after: AtomicU64,
+    credit: Credit,
+    rejected: Tally,
+    /// Refusals up to the last change of state that set their count to zero.
+    rejected_before: AtomicU64,
+    machine: Mutex<Machine>,
+}
+
+impl Breaker {
+    /// A closed breaker; the buckets of a time window are aligned to `now`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot work.
+    pub fn new(config: CircuitBreakerConfig, now: Instant) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self::from_valid(Arc::new(config), now))
+    }
+
+    pub(crate) fn from_valid(config: Arc<CircuitBreakerConfig>, now: Instant) -> Self {
+        let breaker = Self {
+            origin: now,
+            word: AtomicU64::new(0),
+            until: AtomicU64::new(0),
+            slow_after: AtomicU64::new(u64::MAX),
+            credit: Credit::new(),
+            rejected: Tally::new(),
+            rejected_before: AtomicU64::new(0),
+            machine: Mutex::new(Machine::new(config)),
+        };
+        drop(breaker.lock());
+        breaker
+    }
+
+    /// Asks for leave to make one call.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with its reason and, where it is known, the time until probes are sent again.
+    /// In shadow nothing is refused: see [`Permit::shadowed`].
+    #[inline]
+    pub fn admit(&self, now: impl Now) -> Result<Permit, Refusal> {
+        let word = Word(self.word.load(Ordering::Acquire));
+        if word.admits_plainly() {
+            return Ok(Self::permit(word, Kind::Call, 0, now));
+        }
+        self.admit_specially(word, now)
+    }
+
+    #[inline]
+    fn permit(word: Word, kind: Kind, slot: u32, now: impl Now) -> Permit {
+        Permit {
+            generation: word.generation(),
+            started: if word.has(Word::TIMED) { Some(now.now()) } else { None },
+            deadline: None,
+            slot,
+            kind,
+            drop_is_failure: word.has(Word::DROPS),
+            shadowed: None,
+        }
+    }
+
+    fn admit_specially(&self, word: Word, now: impl Now) -> Result<Permit, Refusal> {
+        if word.state() == State::Disabled {
+            return Ok(Permit::untracked(None));
+        }
+        match self.refusal(word, now) {
+            Ok(refusal) => self.refuse(word, refusal),
+            Err(now) => self.ask_machine(now),
+        }
+    }
+
+    /// What a word that refuses says, or the time at which the machine must be asked.
+    #[inline]
+    fn refusal(&self, word: Word, now: impl Now) -> Result<Refusal, Instant> {
+        if word.state() == State::ForcedOpen {
+            return Ok(Refusal { reason: Reason::ForcedOpen, retry_after: None });
+        }
+        let now = now.now();
+        if !word.has(Word::REFUSE) {
+            return Err(now);
+        }
+        // A newer `until` than the word's is that of a later refusal, which is as good an answer.
+        let until = self.until.load(Ordering::Acquire);
+        let passed = now.saturating_since(self.origin);
+        match until.checked_sub(passed).filter(|left| *left > 0) {
+            Some(left) if word.state() == State::Open => Ok(Refusal {
+                reason: Reason::CircuitOpen,
+                retry_after: Some(Duration::from_nanos(left)),
+            }),
+            Some(_) => Ok(Refusal { reason: Reason::ProbeLimit, retry_after: None }),
+            None => Err(now),
+        }
+    }
+
+    #[inline]
+    fn refuse(&self, word: Word, refusal: Refusal) -> Result<Permit, Refusal> {
+        self.rejected.add_one();
+        if word.has(Word::SHADOW) {
+            return Ok(Permit::untracked(Some(refusal.reason)));
+        }
+        Err(refusal)
+    }
+
+    #[cold]
+    fn ask_machine(&self, now: Instant) -> Result<Permit, Refusal> {
+        let mut machine = self.lock();
+        let admission = machine.admit(now.saturating_since(self.origin));
+        let word = machine.word();
+        drop(machine);
+        match admission {
+            Ok((Kind::Untracked, _)) => Ok(Permit::untracked(None)),
+            Ok((kind, slot)) => Ok(Self::permit(word, kind, slot, now)),
+            Err(refusal) => self.refuse(word, refusal),
+        }
+    }
+
+    /// Whether a call made now would surely be refused, and why. Reading moves nothing.
+    #[inline]
+    pub fn refuses(&self, now: impl Now) -> Option<Refusal> {
+        let word = Word(self.word.load(Ordering::Acquire));
+        if word.admits_plainly() || word.has(Word::SHADOW) || word.state() == State::Disabled {
+            return None;
+        }
+        self.refusal(word, now).ok()
+    }
+
+    /// Gives a permit back with the call's outcome. A `hint` is how long the service asks to be left
+    /// alone, for a failure that opens the circuit.
+    #[inline]
+    pub fn settle(
+        &self,
+        permit: Permit,
+        outcome: Outcome,
+        hint: Option<Duration>,
+        now: impl Now,
+    ) -> Recorded {
+        if permit.kind == Kind::Untracked {
+            return Recorded { outcome, slow: false };
+        }
+        let mut now = Once::new(now);
+        let slow = self.is_slow(&permit, &mut now);
+        let recorded = Recorded { outcome, slow };
+        let failed = match outcome {
+            Outcome::Success if permit.kind == Kind::Call && !slow => {
+                let taken =
+                    self.credit.take(permit.generation, &self.word, || now.since(self.origin));
+                if taken == Taken::Done {
+                    return recorded;
+                }
+                Some(false)
+            }
+            Outcome::Success => Some(false),
+            Outcome::Failure => Some(true),
+            Outcome::Ignored if permit.kind == Kind::Call => return recorded,
+            Outcome::Ignored => None,
+        };
+        self.settle_by_machine(&permit, failed, slow, hint, now.since(self.origin));
+        recorded
+    }
+
+    #[inline]
+    fn is_slow(&self, permit: &Permit, now: &mut Once<impl Now>) -> bool {
+        permit.started.is_some_and(|started| {
+            let taken = now.since(self.origin).saturating_sub(started.saturating_since(self.origin));
+            taken > self.slow_after.load(Ordering::Relaxed)
+        })
+    }
+
+    fn settle_by_machine(
+        &self,
+        permit: &Permit,
+        failed: Option<bool>,
+        slow: bool,
+        hint: Option<Duration>,
+        now: u64,
+    ) {
+        let id = (permit.generation, permit.kind, permit.slot);
+        self.lock().settle(id, failed, slow, hint, now);
+    }
+
+    /// Gives the permit of a dropped call back. It counts as a failure if drops do, or at or after its
+    /// deadline; as a slow call past the slow limit; else not at all. A probe's slot is free again.
+    pub fn abandon(&self, permit: Permit, now: impl Now) -> Recorded {
+        if permit.kind == Kind::Untracked {
+            return Recorded { outcome: Outcome::Ignored, slow: false };
+        }
+        let mut now = Once::new(now);
+        let slow = self.is_slow(&permit, &mut now);
+        let late = permit.deadline.is_some_and(|deadline| {
+            now.since(self.origin) >= deadline.saturating_since(self.origin)
+        });
+        let fails = permit.drop_is_failure || late;
+        let outcome = if fails { Outcome::Failure } else { Outcome::Ignored };
+        let failed = (fails || slow).then_some(fails);
+        if failed.is_some() || permit.kind != Kind::Call {
+            self.settle_by_machine(&permit, failed, slow, None, now.since(self.origin));
+        }
+        Recorded { outcome, slow }
+    }
+
+    /// Records what an error from the service's `poll_ready` says. It needs no permit, and as a
+    /// failure it reopens a half-open circuit at once.
+    pub fn not_ready(&self, outcome: Outcome, hint: Option<Duration>, now: impl Now) {
+        let failed = match outcome {
+            Outcome::Ignored => return,
+            outcome => outcome == Outcome::Failure,
+        };
+        let now = now.now().saturating_since(self.origin);
+        self.lock().not_ready(failed, hint, now);
+    }
+
+    /// Does what an operator says.
+    pub fn command(&self, command: Command, now: impl Now) {
+        let now = now.now().saturating_since(self.origin);
+        self.lock().command(command, now);
+    }
+
+    /// Changes the configuration and keeps state, generation and results. Numbers act at the next
+    /// decision. A count window keeps its newest results, a time window the buckets that are still
+    /// live; a window of another kind starts empty.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot work; nothing has changed then.
+    pub fn reconfigure(
+        &self,
+        config: CircuitBreakerConfig,
+        now: impl Now,
+    ) -> Result<(), ConfigError> {
+        config.validate()?;
+        self.reconfigure_valid(Arc::new(config), now);
+        Ok(())
+    }
+
+    pub(crate) fn reconfigure_valid(&self, config: Arc<CircuitBreakerConfig>, now: impl Now) {
+        let now = now.now().saturating_since(self.origin);
+        self.lock().reconfigure(config, now);
+    }
+
+    /// The state, by one atomic load. Reading moves nothing: an open circuit whose wait is over stays
+    /// open until a call arrives.
+    #[inline]
+    pub fn state(&self) -> State {
+        Word(self.word.load(Ordering::Acquire)).state()
+    }
+
+    /// The number of the present period.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        Word(self.word.load(Ordering::Acquire)).generation()
+    }
+
+    /// Passes every transition that nobody has been told of to `tell`, in order and outside the lock.
+    /// If somebody is at it already, that one tells them all.
+    pub fn deliver(&self, mut tell: impl FnMut(Transition)) {
+        let mut machine = self.machine.lock();
+        if machine.telling {
+            return;
+        }
+        while let Some(transition) = machine.news.pop_front() {
+            machine.telling = true;
+            drop(machine);
+            // A panic in `tell` must not silence the circuit for good.
+            let telling = Telling(self);
+            tell(transition);
+            machine = telling.end();
+        }
+        self.word.store(machine.word().0, Ordering::Release);
+    }
+
+    /// Whether there are transitions for [`deliver`](Self::deliver); one atomic load.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        Word(self.word.load(Ordering::Acquire)).has(Word::NEWS)
+    }
+
+    /// Counts a refusal that was given without asking, as [`refuses`](Self::refuses) allows.
+    pub(crate) fn count_refusal(&self) {
+        self.rejected.add_one();
+    }
+
+    /// Takes the lock and calls the credit in; the guard publishes and grants anew when it goes.
+    fn lock(&self) -> Locked<'_> {
+        let mut machine = self.machine.lock();
+        let used = self.credit.call_in(machine.granted);
+        machine.absorb(used);
+        Locked { state: machine.state(), breaker: self, machine }
+    }
+}
+
+/// The machine under the lock, with the credit called in.
+struct Locked<'a> {
+    breaker: &'a Breaker,
+    machine: MutexGuard<'a, Machine>,
+    state: State,
+}
+
+impl std::ops::Deref for Locked<'_> {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+impl std::ops::DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let Self { breaker, machine, state } = self;
+        let now_in = machine.state();
+        if now_in != *state && now_in != State::Open {
+            breaker.rejected_before.store(breaker.rejected.sum(), Ordering::Relaxed);
+        }
+        breaker.slow_after.store(machine.slow_after(), Ordering::Relaxed);
+        breaker.until.store(machine.until(), Ordering::Release);
+        // The word before the grant: see `Credit::take`.
+        breaker.word.store(machine.word().0, Ordering::Release);
+        machine.granted = machine.grantable();
+        breaker.credit.grant(machine.granted);
+    }
+}
+
+/// Someone is telling transitions.
+struct Telling<'a>(&'a Breaker);
+
+impl<'a> Telling<'a> {
+    /// Takes the lock again, in which nobody is telling.
+    fn end(self) -> MutexGuard<'a, Machine> {
+        let breaker = self.0;
+        std::mem::forget(self);
+        let mut machine = breaker.machine.lock();
+        machine.telling = false;
+        machine
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.machine.lock().telling = false;
+    }
+}
+
+/// Nanoseconds from one instant to another.
+trait SaturatingSince {
+    fn saturating_since(self, origin: Instant) -> u64;
+}
+
+impl SaturatingSince for Instant {
+    #[inline]
+    fn saturating_since(self, origin: Instant) -> u64 {
+        crate::policy::nanos(self.saturating_duration_since(origin))
+    }
+}

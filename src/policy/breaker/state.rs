@@ -1,0 +1,223 @@
+//! The words of a breaker: states, commands, transitions, verdicts, and what it shows of itself.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crate::{error::Reason, outcome::Outcome, policy::Cause};
+
+/// What a circuit does with calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Admits calls and records their results.
+    Closed,
+    /// Refuses calls until its wait is over.
+    Open,
+    /// Admits probes, and decides by their results.
+    HalfOpen,
+    /// Refuses calls until commanded otherwise.
+    ForcedOpen,
+    /// Admits calls and records nothing until commanded otherwise.
+    Disabled,
+}
+
+impl State {
+    /// A stable lower-case word for logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an operator can tell a circuit. Every command is legal in every state and starts a new
+/// period with an empty window; results of calls from before it change nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Command {
+    /// Open as if a rule had tripped: for the sleep window, then half-open. Said again, the wait
+    /// begins anew.
+    Open,
+    /// Open for exactly this long, then half-open.
+    OpenFor(Duration),
+    /// Send probes now.
+    HalfOpen,
+    /// Close. Consecutive openings are forgotten.
+    Close,
+    /// Refuse everything until another command.
+    ForceOpen,
+    /// Admit everything and record nothing until another command.
+    Disable,
+    /// Decide and report, but never refuse, until [`Enable`](Self::Enable),
+    /// [`ForceOpen`](Self::ForceOpen) or [`Disable`](Self::Disable). Starts closed.
+    Shadow,
+    /// Back to work from any state, closed.
+    Enable,
+    /// Close and forget everything, a running recovery ramp included. A circuit in shadow stays so.
+    Reset,
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open"),
+            Self::OpenFor(wait) => write!(f, "open_for {wait:?}"),
+            Self::HalfOpen => f.write_str("half_open"),
+            Self::Close => f.write_str("close"),
+            Self::ForceOpen => f.write_str("force_open"),
+            Self::Disable => f.write_str("disable"),
+            Self::Shadow => f.write_str("shadow"),
+            Self::Enable => f.write_str("enable"),
+            Self::Reset => f.write_str("reset"),
+        }
+    }
+}
+
+/// A change of what a circuit does with calls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Transition {
+    /// The state before.
+    pub from: State,
+    /// The state after.
+    pub to: State,
+    /// Why.
+    pub cause: Cause,
+    /// The period that this began; later transitions have greater numbers.
+    pub generation: u64,
+    /// How long the circuit will stay open, where it opened for a time.
+    pub sleep: Option<Duration>,
+    /// Whether the circuit only reports what it would do.
+    pub shadow: bool,
+}
+
+/// Why a breaker refuses a call, and when to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// The time until the circuit sends probes again, where it is known.
+    pub retry_after: Option<Duration>,
+}
+
+/// Leave for one call. Plain data: give it back with [`settle`](super::Breaker::settle) or
+/// [`abandon`](super::Breaker::abandon). The handles and layers wrap it in a value that does so when
+/// it is dropped; a probe's permit that is lost is given back by its lease.
+#[derive(Debug)]
+#[must_use = "a permit must be settled or abandoned"]
+pub struct Permit {
+    pub(super) generation: u64,
+    /// The start, where something depends on how long the call takes.
+    pub(super) started: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) slot: u32,
+    pub(super) kind: Kind,
+    pub(super) drop_is_failure: bool,
+    pub(super) shadowed: Option<Reason>,
+}
+
+/// What a permit stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A call of a closed circuit.
+    Call,
+    /// A call of a closed circuit that stands in the list of calls in flight.
+    Listed,
+    /// A probe; it stands in the list as well.
+    Probe,
+    /// Recorded nowhere.
+    Untracked,
+}
+
+impl Permit {
+    pub(super) const fn untracked(shadowed: Option<Reason>) -> Self {
+        Self {
+            generation: 0,
+            started: None,
+            deadline: None,
+            slot: 0,
+            kind: Kind::Untracked,
+            drop_is_failure: false,
+            shadowed,
+        }
+    }
+
+    /// A drop at or after this instant is a failure.
+    #[inline]
+    pub fn with_deadline(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Whether this call is a probe.
+    pub fn is_probe(&self) -> bool {
+        self.kind == Kind::Probe
+    }
+
+    /// Why the call would have been refused, if the circuit were not in shadow.
+    #[inline]
+    pub fn shadowed(&self) -> Option<Reason> {
+        self.shadowed
+    }
+}
+
+/// How a call was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// Its outcome; for a dropped call, whether the drop is a failure or ignored.
+    pub outcome: Outcome,
+    /// Whether it took longer than the slow limit, where there is one.
+    pub slow: bool,
+}
+
+/// A circuit at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The state.
+    pub state: State,
+    /// Whether the circuit only reports what it would do.
+    pub shadow: bool,
+    /// The number of the present period.
+    pub generation: u64,
+    /// Results that count: of the window, or of the probes while half-open. While open, those that
+    /// opened it. Ignored results are in none of these numbers. In a time window, or in a count
+    /// window that is not full of plain successes, every result is counted; a full one stays at its
+    /// size.
+    pub calls: u64,
+    /// Failures among them.
+    pub failures: u64,
+    /// Successes among them.
+    pub successes: u64,
+    /// Slow ones among them, failed or not.
+    pub slow: u64,
+    /// Calls refused since the last change of state other than opening; in shadow, those that would
+    /// have been.
+    pub rejected: u64,
+    /// Failures over calls; `None` below the volume threshold.
+    pub failure_rate: Option<f64>,
+    /// Slow calls over calls; `None` below the volume threshold.
+    pub slow_rate: Option<f64>,
+    /// Failures in a row, up to now.
+    pub consecutive_failures: u32,
+    /// Probes in flight.
+    pub probes_in_flight: u32,
+    /// Openings since the circuit last closed.
+    pub consecutive_openings: u32,
+    /// The time until the circuit sends probes; `None` unless it is open for a time.
+    pub time_to_half_open: Option<Duration>,
+}

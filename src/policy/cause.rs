@@ -1,0 +1,189 @@
+//! Why a policy stands as it does, in values rather than words.
+
+use std::{fmt, time::Duration};
+
+use crate::policy::breaker::Command;
+
+/// Why a state was entered, or what holds in it: what was observed, and the limit it is held against.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Too few calls to judge by.
+    BelowVolume {
+        /// Calls in the window.
+        observed: u64,
+        /// The volume threshold.
+        limit: u64,
+    },
+    /// The share of failures.
+    FailureRate {
+        /// Failures over calls.
+        observed: f64,
+        /// The share that opens, or reopens.
+        limit: f64,
+    },
+    /// The share of slow calls.
+    SlowCallRate {
+        /// Slow calls over calls.
+        observed: f64,
+        /// The share that opens, or reopens.
+        limit: f64,
+    },
+    /// Failures in a row.
+    ConsecutiveFailures {
+        /// The length of the row.
+        observed: u64,
+        /// The length that opens.
+        limit: u64,
+    },
+    /// Failures in the window.
+    Failures {
+        /// How many.
+        observed: u64,
+        /// How many open.
+        limit: u64,
+    },
+    /// Calls in flight that are slow already.
+    HungCalls {
+        /// How many hang.
+        observed: u64,
+        /// How many are in flight.
+        in_flight: u64,
+        /// How many must hang to open.
+        limit: u64,
+    },
+    /// Probes that failed.
+    ProbesFailed {
+        /// How many.
+        observed: u64,
+        /// How many reopen.
+        limit: u64,
+    },
+    /// Probes that succeeded.
+    ProbesSucceeded {
+        /// How many.
+        observed: u64,
+        /// How many close.
+        limit: u64,
+    },
+    /// Probes in flight.
+    ProbesInFlight {
+        /// How many.
+        observed: u64,
+        /// How many there may be at once, as things stand.
+        limit: u64,
+    },
+    /// A probe did not answer within its lease.
+    LeaseExpired {
+        /// The lease.
+        limit: Duration,
+    },
+    /// The service's `poll_ready` failed while the circuit was half-open.
+    NotReady,
+    /// The sleep window is over.
+    SleepOver,
+    /// The circuit has closed lately and admits a share of calls.
+    Recovering {
+        /// The share admitted now.
+        share: f64,
+    },
+    /// Someone commanded it.
+    Command(Command),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::BelowVolume { observed, limit } => {
+                write!(f, "{observed} calls are too few to judge by (needs {limit})")
+            }
+            Self::FailureRate { observed, limit } => {
+                write!(f, "{} of calls failed (limit {})", Percent(observed), Percent(limit))
+            }
+            Self::SlowCallRate { observed, limit } => {
+                write!(f, "{} of calls were slow (limit {})", Percent(observed), Percent(limit))
+            }
+            Self::ConsecutiveFailures { observed, limit } => {
+                write!(f, "{observed} calls in a row failed (limit {limit})")
+            }
+            Self::Failures { observed, limit } => {
+                write!(f, "{observed} calls failed (limit {limit})")
+            }
+            Self::HungCalls { observed, in_flight, limit } => {
+                write!(f, "{observed} of {in_flight} calls in flight hang (limit {limit})")
+            }
+            Self::ProbesFailed { observed, limit } => {
+                write!(f, "{observed} probes failed (limit {limit})")
+            }
+            Self::ProbesSucceeded { observed, limit } => {
+                write!(f, "{observed} of {limit} probes succeeded")
+            }
+            Self::ProbesInFlight { observed, limit } => {
+                write!(f, "{observed} of {limit} probes are in flight")
+            }
+            Self::LeaseExpired { limit } => write!(f, "a probe did not answer within {limit:?}"),
+            Self::NotReady => f.write_str("the service failed to become ready"),
+            Self::SleepOver => f.write_str("the wait is over"),
+            Self::Recovering { share } => {
+                write!(f, "{} of calls are admitted while recovering", Percent(share))
+            }
+            Self::Command(command) => write!(f, "the command `{command}` was given"),
+        }
+    }
+}
+
+/// A share as a percentage with as few digits as it needs, one at the most.
+struct Percent(f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = (self.0 * 1000.0).round();
+        write!(f, "{} %", tenths / 10.0)
+    }
+}
+
+/// Why a policy answers as it does, what would let a call in, and when. Prints as one sentence.
+///
+/// ```
+/// use portcullis::{Circuit, CircuitBreakerConfig};
+///
+/// let circuit = Circuit::new(CircuitBreakerConfig::new("payments"))?;
+/// circuit.force_open();
+/// let why = circuit.explain();
+/// assert!(!why.admits);
+/// assert_eq!(
+///     why.to_string(),
+///     "payments is forced_open and refuses calls: the command `force_open` was given",
+/// );
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The policy's name.
+    pub policy: &'static str,
+    /// The state's stable name.
+    pub state: &'static str,
+    /// Whether a call made now would be admitted, as far as it can be known without making one.
+    pub admits: bool,
+    /// What holds: the observed value and the limit it is held against.
+    pub cause: Cause,
+    /// The time left until something changes by itself; `None` when nothing does.
+    pub until: Option<Duration>,
+    /// What opened the circuit, while it has not closed since.
+    pub opened_by: Option<Cause>,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let does = if self.admits { "admits" } else { "refuses" };
+        write!(f, "{} is {} and {does} calls: {}", self.policy, self.state, self.cause)?;
+        if let Some(opened_by) = self.opened_by.filter(|by| *by != self.cause) {
+            write!(f, "; it opened because {opened_by}")?;
+        }
+        match self.until {
+            Some(until) => write!(f, "; this changes in {until:?}"),
+            None => Ok(()),
+        }
+    }
+}
