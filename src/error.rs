@@ -262,6 +262,11 @@ impl<E> Error<E> {
             Self::Rejected(_) => None,
         }
     }
+
+    /// Whether a policy answered in place of the service.
+    pub const fn is_rejected(&self) -> bool {
+        matches!(self, Self::Rejected(_))
+    }
 }
 
 impl<E> From<Rejection> for Error<E> {

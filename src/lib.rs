@@ -14,12 +14,8 @@ pub mod policy;
 mod registry;
 mod sync;
 
-pub mod docs {
-    //! Guides.
-    pub mod readiness {
-        //! Readiness.
-    }
-}
+#[cfg(any(doc, doctest))]
+pub mod docs;
 
 #[doc(inline)]
 pub use self::{

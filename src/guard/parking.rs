@@ -1,8 +1,8 @@
 //! Wakers of callers that wait for the inner service while the policy may begin to refuse.
 
-use std::{fmt, task::Waker};
+use std::{fmt, sync::Arc, task::Waker};
 
-use crate::sync::{Arc, Mutex};
+use crate::sync::Mutex;
 
 /// The wakers of one policy. Only callers that the inner service keeps waiting come here.
 #[derive(Clone, Default)]

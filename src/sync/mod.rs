@@ -1,29 +1,23 @@
-//! Atomics and locks: the real ones, or loom's under `--cfg loom`.
+//! Atomics and locks: the real ones, or loom's under `--cfg portcullis_loom`.
 //!
 //! The library uses no other primitive, so that the whole of it can be model-checked.
 
-#[cfg(not(loom))]
-pub(crate) use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+#[cfg(not(portcullis_loom))]
+pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(loom)]
-pub(crate) use loom::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+#[cfg(portcullis_loom)]
+pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// A mutex that cannot be poisoned: a panic under the lock leaves a value that is still whole,
 /// because no user code runs while it is held.
-#[cfg(not(loom))]
+#[cfg(not(portcullis_loom))]
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
 
-#[cfg(not(loom))]
+#[cfg(not(portcullis_loom))]
 pub(crate) type MutexGuard<'a, T> = parking_lot::MutexGuard<'a, T>;
 
-#[cfg(not(loom))]
+#[cfg(not(portcullis_loom))]
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(parking_lot::Mutex::new(value))
@@ -34,14 +28,21 @@ impl<T> Mutex<T> {
     }
 }
 
-#[cfg(loom)]
+#[cfg(portcullis_loom)]
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
-#[cfg(loom)]
+#[cfg(portcullis_loom)]
 pub(crate) type MutexGuard<'a, T> = loom::sync::MutexGuard<'a, T>;
 
-#[cfg(loom)]
+#[cfg(portcullis_loom)]
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+#[cfg(portcullis_loom)]
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(loom::sync::Mutex::new(value))

@@ -18,7 +18,7 @@ impl Slot {
         loop {
             let free = taken.trailing_ones() as usize;
             // Models explore threads of their own kind, in which nobody owns anything.
-            if free >= OWNED || cfg!(loom) {
+            if free >= OWNED || cfg!(portcullis_loom) {
                 return Self(SHARED);
             }
             // Acquire: what the slot's last owner wrote is seen before this thread adds to it.

@@ -1,0 +1,16 @@
+//! Guides: each a page on one question, and every example in them is tested.
+
+#[doc = include_str!("errors.md")]
+pub mod errors {}
+
+#[doc = include_str!("sharing.md")]
+pub mod sharing {}
+
+#[doc = include_str!("cancellation.md")]
+pub mod cancellation {}
+
+#[doc = include_str!("readiness.md")]
+pub mod readiness {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
