@@ -7,7 +7,10 @@ use crate::error::CarryRejection;
 
 /// What one finished call says about the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a fourth outcome would change what every policy means")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a fourth outcome would change what every policy means"
+)]
 pub enum Outcome {
     /// The service did its work.
     Success,

@@ -83,8 +83,7 @@ impl Registry {
     /// [`ConfigError`] for `name` when none is registered under it.
     pub fn command(&self, name: &str, command: Command) -> Result<(), ConfigError> {
         let circuit = self.circuit(name);
-        let circuit =
-            circuit.ok_or_else(|| ConfigError::new("name", name, "is not registered"))?;
+        let circuit = circuit.ok_or_else(|| ConfigError::new("name", name, "is not registered"))?;
         circuit.command(command);
         Ok(())
     }

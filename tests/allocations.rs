@@ -69,7 +69,8 @@ fn an_admitted_call_allocates_nothing() {
     for (name, config) in configurations() {
         let layer = CircuitBreakerLayer::new(config).unwrap();
         let circuit = layer.circuit().clone();
-        let mut service = ServiceBuilder::new().layer(layer).layer(ErrorLayer::new()).service(Answers);
+        let mut service =
+            ServiceBuilder::new().layer(layer).layer(ErrorLayer::new()).service(Answers);
         // Failures every tenth call, so that no path is left out.
         let mut nth = 0;
         assert_none(1_000, || {

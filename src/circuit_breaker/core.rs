@@ -1,6 +1,9 @@
 //! What every handle, layer and service of one circuit shares.
 
-use std::sync::OnceLock;
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 
@@ -12,9 +15,10 @@ use crate::{
     event::{Event, Observers},
     guard::Parking,
     options::Options,
+    outcome::Outcome,
     policy::{
         Now,
-        breaker::{Breaker, Permit, Refusal, State, config::CircuitBreakerConfig},
+        breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
     },
 };
 
@@ -45,23 +49,81 @@ impl Core {
         }
     }
 
-    #[inline]
+    /// Leave for a call that cannot be dropped, while nobody listens and nothing needs a thought.
+    #[inline(always)]
+    pub(super) fn admit_simply(&self) -> Option<Plain> {
+        if self.observers.listen_to_calls() { None } else { self.breaker.admit_simply() }
+    }
+
+    /// Leave for a call under the ambient deadline.
+    #[inline(always)]
     pub(super) fn admit(&self) -> Result<Permit, Rejection> {
-        match self.breaker.admit(self.clock) {
+        self.admit_until(deadline::current())
+    }
+
+    /// Leave for a call whose drop at or after `deadline` is a failure.
+    #[inline(always)]
+    pub(super) fn admit_until(&self, deadline: Option<Instant>) -> Result<Permit, Rejection> {
+        match self.breaker.admit_plainly(deadline, self.clock) {
+            Some(permit) => Ok(permit),
+            None => self.admit_specially(deadline),
+        }
+    }
+
+    #[inline(never)]
+    fn admit_specially(&self, deadline: Option<Instant>) -> Result<Permit, Rejection> {
+        let admission = self.breaker.admit_specially(deadline, self.clock);
+        self.after();
+        match admission {
             Ok(permit) => {
                 if let Some(reason) = permit.shadowed() {
                     self.observers.tell(|| Event::WouldReject { policy: self.name, reason });
                 }
-                self.after();
-                Ok(permit.with_deadline(deadline::current()))
+                Ok(permit)
             }
             Err(refusal) => {
                 let rejection = self.rejection(refusal);
                 self.observers.tell(|| Event::Rejected(rejection));
-                self.after();
                 Err(rejection)
             }
         }
+    }
+
+    /// Takes the outcome of a call. The rare ways take the permit by value, so that it need not be in
+    /// memory for the usual one.
+    #[inline(always)]
+    pub(super) fn settle(&self, permit: Permit, outcome: Outcome, hint: Option<Duration>) {
+        if self.observers.listen_to_calls() {
+            self.settle_specially(permit, outcome, hint, true);
+        } else if !self.breaker.settles_plainly(&permit, outcome, self.clock) {
+            self.settle_specially(permit, outcome, hint, false);
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn settle_specially(
+        &self,
+        permit: Permit,
+        outcome: Outcome,
+        hint: Option<Duration>,
+        tell: bool,
+    ) {
+        let slow = self.breaker.settle(permit, outcome, hint, self.clock).slow;
+        if tell {
+            self.observers.tell_of_call(|| Event::Settled { policy: self.name, outcome, slow });
+        }
+        self.after();
+    }
+
+    /// Takes the drop of a call.
+    pub(super) fn abandon(&self, permit: Permit) {
+        let recorded = self.breaker.abandon(permit, self.clock);
+        self.observers.tell_of_call(|| Event::Abandoned {
+            policy: self.name,
+            outcome: recorded.outcome,
+            slow: recorded.slow,
+        });
+        self.after();
     }
 
     #[inline]

@@ -14,16 +14,16 @@ use pin_project_lite::pin_project;
 use super::{
     CircuitBreakerLayer, StateWatch,
     core::Core,
-    permit::{Held, Permit, WithCore},
+    permit::{Held, Permit, WithCore, judge},
 };
 use crate::{
     error::{CarryRejection, ConfigError, Rejection},
     guard::{Guarded, Settle, attended},
     options::Options,
-    outcome::{Classify, DefaultClassifier},
+    outcome::{Classify, DefaultClassifier, Outcome},
     policy::{
         Explanation,
-        breaker::{Breaker, Command, Snapshot, State, config::CircuitBreakerConfig},
+        breaker::{Breaker, Command, Plain, Snapshot, State, config::CircuitBreakerConfig},
     },
 };
 
@@ -122,10 +122,7 @@ impl Circuit {
     /// # Errors
     /// The closure's own error, or the refusal in it.
     #[inline]
-    pub fn call<T, E: CarryRejection>(
-        &self,
-        run: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub fn call<T, E: CarryRejection>(&self, run: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         self.call_classified(&DefaultClassifier, run)
     }
 
@@ -139,7 +136,29 @@ impl Circuit {
         classify: &impl Classify<T, E>,
         run: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let permit = self.core.admit()?;
+        // The usual case by itself, small enough to be inlined: a closed circuit that nobody listens to,
+        // and a success that changes no decision.
+        if let Some(plain) = self.core.admit_simply() {
+            let mut permit =
+                Some(Simple { circuit: Borrowed { core: &self.core, classify }, plain });
+            let result = attended(&mut permit, run);
+            if let Some(permit) = permit {
+                permit.settle(&result);
+            }
+            return result;
+        }
+        self.call_attentively(classify, run)
+    }
+
+    /// Kept out of the usual case, which stays short for it.
+    #[inline(never)]
+    fn call_attentively<T, E: CarryRejection>(
+        &self,
+        classify: &impl Classify<T, E>,
+        run: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        // Nothing drops a call that runs on this stack, so no deadline matters.
+        let permit = self.core.admit_until(None)?;
         let mut permit = Some(Held::new(Borrowed { core: &self.core, classify }, permit));
         let result = attended(&mut permit, run);
         if let Some(permit) = permit {
@@ -273,6 +292,28 @@ impl<C> WithCore for Borrowed<'_, C> {
 
     fn classifier(&self) -> &C {
         self.classify
+    }
+}
+
+/// Leave for a call that cannot be dropped, of a circuit that times nothing: its period is all it needs.
+struct Simple<'a, C> {
+    circuit: Borrowed<'a, C>,
+    plain: Plain,
+}
+
+impl<T, E, C: Classify<T, E>> Settle<T, E> for Simple<'_, C> {
+    #[inline(always)]
+    fn settle(self, result: &Result<T, E>) {
+        let Borrowed { core, classify } = self.circuit;
+        let (outcome, hint) = judge(classify, result);
+        if outcome != Outcome::Success || !core.breaker.succeeds_plainly(self.plain, core.clock) {
+            core.settle_specially(self.plain.into(), outcome, hint, false);
+        }
+    }
+
+    #[cold]
+    fn panicked(self) {
+        self.circuit.core.settle_specially(self.plain.into(), Outcome::Failure, None, false);
     }
 }
 

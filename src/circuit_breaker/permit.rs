@@ -4,7 +4,6 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::core::Core;
 use crate::{
-    event::Event,
     guard::Settle,
     outcome::{Classify, Hint, Outcome},
     policy::breaker,
@@ -66,32 +65,19 @@ impl<H: WithCore> Held<H> {
         self.give_back_once(outcome, hint);
     }
 
-    #[inline]
+    #[inline(always)]
     fn give_back_once(&mut self, outcome: Outcome, hint: Option<Duration>) {
         if let Some(permit) = self.permit.take() {
-            let core = self.circuit.core();
-            let recorded = core.breaker.settle(permit, outcome, hint, core.clock);
-            core.observers.tell_of_call(|| Event::Settled {
-                policy: core.name,
-                outcome,
-                slow: recorded.slow,
-            });
-            core.after();
+            self.circuit.core().settle(permit, outcome, hint);
         }
     }
 }
 
 impl<H: WithCore> Drop for Held<H> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            let core = self.circuit.core();
-            let recorded = core.breaker.abandon(permit, core.clock);
-            core.observers.tell_of_call(|| Event::Abandoned {
-                policy: core.name,
-                outcome: recorded.outcome,
-                slow: recorded.slow,
-            });
-            core.after();
+            self.circuit.core().abandon(permit);
         }
     }
 }

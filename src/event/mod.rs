@@ -158,10 +158,16 @@ pub(crate) struct Observers {
 }
 
 impl Observers {
+    /// Whether anybody but `tracing` listens.
+    #[inline]
+    pub(crate) fn listen_to_calls(&self) -> bool {
+        self.own.is_some() || PROCESS.get().is_some()
+    }
+
     /// Tells everybody of something that happens with every call, if anybody but `tracing` listens.
     #[inline]
     pub(crate) fn tell_of_call(&self, event: impl FnOnce() -> Event) {
-        if self.own.is_some() || PROCESS.get().is_some() {
+        if self.listen_to_calls() {
             self.tell_observers(&event());
         }
     }

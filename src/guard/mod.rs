@@ -28,8 +28,8 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-pub(crate) use self::parking::Parking;
 use self::parking::Berth;
+pub(crate) use self::parking::Parking;
 use crate::error::{CarryRejection, Rejection};
 
 /// Decides over calls whose results are `Result<Res, Err>`.
@@ -66,6 +66,7 @@ pub(crate) trait Settle<Res, Err> {
 }
 
 /// Runs the inner service's own code with a permit in hand: if that code panics, the permit is told.
+#[inline(always)]
 pub(crate) fn attended<P: Settle<Res, Err>, Res, Err, R>(
     permit: &mut Option<P>,
     run: impl FnOnce() -> R,

@@ -43,8 +43,7 @@ impl Parking {
 
     /// Wakes everybody, outside the lock.
     pub(crate) fn wake_all(&self) {
-        let wakers: Vec<Waker> =
-            self.0.lock().wakers.iter_mut().filter_map(Option::take).collect();
+        let wakers: Vec<Waker> = self.0.lock().wakers.iter_mut().filter_map(Option::take).collect();
         wakers.into_iter().for_each(Waker::wake);
     }
 }

@@ -4,7 +4,10 @@ use std::sync::OnceLock;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicU64, Ordering, thread_slot::{OWNED, SHARED, thread_slot}};
+use crate::sync::{
+    AtomicU64, Ordering,
+    thread_slot::{OWNED, SHARED, thread_slot},
+};
 
 /// An exact count. Threads that own a slot add with a load and a store, which costs a fraction of a
 /// read-modify-write; the others share the last stripe. Takes its memory (1 KiB) at the first count.
@@ -20,18 +23,16 @@ impl Tally {
 
     #[inline]
     pub(crate) fn add_one(&self) {
-        let stripes = self.stripes.get_or_init(|| {
-            (0..OWNED + 1).map(|_| CachePadded::new(AtomicU64::new(0))).collect()
-        });
+        let stripes = self
+            .stripes
+            .get_or_init(|| (0..OWNED + 1).map(|_| CachePadded::new(AtomicU64::new(0))).collect());
         match thread_slot() {
             SHARED => {
                 stripes[SHARED].fetch_add(1, Ordering::Relaxed);
             }
             // Only this thread writes here, so that nothing comes between the load and the store.
-            own => stripes[own].store(
-                stripes[own].load(Ordering::Relaxed).wrapping_add(1),
-                Ordering::Relaxed,
-            ),
+            own => stripes[own]
+                .store(stripes[own].load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed),
         }
     }
 

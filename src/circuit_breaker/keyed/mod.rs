@@ -77,7 +77,9 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         untracked.breaker.deliver(|_| {});
         let table = Table::new(max_keys);
         let config = Mutex::new(config);
-        Ok(Self { shared: Arc::new(Shared { config, options, table, untracked: untracked.into() }) })
+        Ok(Self {
+            shared: Arc::new(Shared { config, options, table, untracked: untracked.into() }),
+        })
     }
 
     /// The circuit of a key, made if there is none; `None` when there is no room and none can go.

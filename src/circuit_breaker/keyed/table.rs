@@ -163,7 +163,8 @@ impl<K: Eq> Part<K> {
 
     fn remove(&mut self, at: u32) -> Entry<K> {
         self.unchain(at);
-        let entry = self.entries[at as usize].take().expect("the index names entries that are there");
+        let entry =
+            self.entries[at as usize].take().expect("the index names entries that are there");
         if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == at) {
             found.remove();
         }

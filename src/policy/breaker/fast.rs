@@ -99,44 +99,43 @@ pub(super) struct Credit {
 
 const LEFT: u64 = u32::MAX as u64;
 
-/// What became of a success that asked for credit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// It is recorded, or changes nothing.
-    Done,
-    /// The machine must take it.
-    AskMachine,
-}
-
 impl Credit {
     pub(super) fn new() -> Self {
         Self { word: AtomicU64::new(0), end: AtomicU64::new(u64::MAX) }
     }
 
-    /// Takes the credit for one plain success of generation `mine`.
+    /// Takes the credit for one plain success of generation `mine`. If it returns `true`, the success
+    /// is recorded or changes nothing; else the machine must take it.
+    #[inline(always)]
+    pub(super) fn take(&self, mine: u64, published: &AtomicU64, now: impl FnMut() -> u64) -> bool {
+        let seen = self.word.load(Ordering::Acquire);
+        // Where a success changes nothing, this is all there is to it.
+        seen & LEFT == LEFT || self.take_one(seen, mine, published, now)
+    }
+
     #[inline]
-    pub(super) fn take(
+    fn take_one(
         &self,
+        mut seen: u64,
         mine: u64,
         published: &AtomicU64,
         mut now: impl FnMut() -> u64,
-    ) -> Taken {
-        let mut seen = self.word.load(Ordering::Acquire);
+    ) -> bool {
         loop {
             match seen & LEFT {
-                LEFT => return Taken::Done,
-                0 => return Taken::AskMachine,
+                LEFT => return true,
+                0 => return false,
                 _ => {}
             }
             // After the load above: a grant of a later generation is published after its word, so
             // that who sees the grant sees the word, and who still sees its own generation here saw
             // a grant of its own. Loading these the other way round counts stale results.
             if Word(published.load(Ordering::Acquire)).generation() != mine {
-                return Taken::Done;
+                return true;
             }
             let end = self.end.load(Ordering::Relaxed);
             if end != u64::MAX && now() >= end {
-                return Taken::AskMachine;
+                return false;
             }
             match self.word.compare_exchange_weak(
                 seen,
@@ -144,7 +143,7 @@ impl Credit {
                 Ordering::AcqRel,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return Taken::Done,
+                Ok(_) => return true,
                 Err(changed) => seen = changed,
             }
         }

@@ -9,8 +9,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use super::{
     config::CircuitBreakerConfig,
     fast::{Grant, Word},
+    permit::Kind,
     rules::{self, Probed, Verdict},
-    state::{Command, Kind, Refusal, State, Transition},
+    state::{Command, Refusal, State, Transition},
 };
 use crate::{
     error::Reason,

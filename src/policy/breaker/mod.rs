@@ -31,6 +31,7 @@
 pub(crate) mod config;
 mod fast;
 mod machine;
+mod permit;
 mod rules;
 mod show;
 mod state;
@@ -41,17 +42,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use self::permit::Permit;
+pub(crate) use self::permit::Plain;
+pub use self::state::{Command, Recorded, Refusal, Snapshot, State, Transition};
 use self::{
     config::CircuitBreakerConfig,
-    fast::{Credit, Taken, Word},
+    fast::{Credit, Word},
     machine::Machine,
-    state::Kind,
+    permit::{Kind, NEVER},
 };
-pub use self::state::{Command, Permit, Recorded, Refusal, Snapshot, State, Transition};
 use crate::{
     error::{ConfigError, Reason},
     outcome::Outcome,
-    policy::{Now, Once, tally::Tally},
+    policy::{Now, Once, nanos, tally::Tally},
     sync::{AtomicU64, Mutex, MutexGuard, Ordering},
 };
 
@@ -102,50 +105,87 @@ impl Breaker {
     /// In shadow nothing is refused: see [`Permit::shadowed`].
     #[inline]
     pub fn admit(&self, now: impl Now) -> Result<Permit, Refusal> {
-        let word = Word(self.word.load(Ordering::Acquire));
-        if word.admits_plainly() {
-            return Ok(Self::permit(word, Kind::Call, 0, now));
-        }
-        self.admit_specially(word, now)
+        self.admit_until(None, now)
     }
 
+    /// [`admit`](Self::admit) for a call whose drop at or after `deadline` is a failure.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
     #[inline]
-    fn permit(word: Word, kind: Kind, slot: u32, now: impl Now) -> Permit {
-        Permit {
-            generation: word.generation(),
-            started: if word.has(Word::TIMED) { Some(now.now()) } else { None },
-            deadline: None,
-            slot,
-            kind,
-            drop_is_failure: word.has(Word::DROPS),
-            shadowed: None,
+    pub fn admit_until(&self, deadline: Option<Instant>, now: impl Now) -> Result<Permit, Refusal> {
+        match self.admit_plainly(deadline, now) {
+            Some(permit) => Ok(permit),
+            None => self.admit_specially(deadline, now),
         }
     }
 
-    fn admit_specially(&self, word: Word, now: impl Now) -> Result<Permit, Refusal> {
+    /// Leave for a call that is neither timed nor dropped, while the circuit is closed and needs no
+    /// further thought.
+    #[inline(always)]
+    pub(crate) fn admit_simply(&self) -> Option<Plain> {
+        let word = Word(self.word.load(Ordering::Acquire));
+        (word.admits_plainly() && !word.has(Word::TIMED)).then_some(Plain(word))
+    }
+
+    /// Records the success of such a call, unless the machine must take it.
+    #[inline(always)]
+    pub(crate) fn succeeds_plainly(&self, plain: Plain, now: impl Now) -> bool {
+        self.credit.take(plain.0.generation(), &self.word, || self.since(now.now()))
+    }
+
+    /// Leave for a call while the circuit is closed and needs no further thought.
+    #[inline(always)]
+    pub(crate) fn admit_plainly(&self, deadline: Option<Instant>, now: impl Now) -> Option<Permit> {
+        let word = Word(self.word.load(Ordering::Acquire));
+        if !word.admits_plainly() {
+            return None;
+        }
+        let started = if word.has(Word::TIMED) { self.since(now.now()) } else { NEVER };
+        Some(self.permit(word, (Kind::Call, 0), started, deadline))
+    }
+
+    #[inline(always)]
+    fn permit(
+        &self,
+        word: Word,
+        place: (Kind, u32),
+        started: u64,
+        deadline: Option<Instant>,
+    ) -> Permit {
+        let deadline = deadline.map_or(NEVER, |deadline| self.since(deadline));
+        Permit::new(word, place, started, deadline)
+    }
+
+    /// Everything else that may come of an admission.
+    pub(crate) fn admit_specially(
+        &self,
+        deadline: Option<Instant>,
+        now: impl Now,
+    ) -> Result<Permit, Refusal> {
+        let word = Word(self.word.load(Ordering::Acquire));
         if word.state() == State::Disabled {
             return Ok(Permit::untracked(None));
         }
         match self.refusal(word, now) {
             Ok(refusal) => self.refuse(word, refusal),
-            Err(now) => self.ask_machine(now),
+            Err(now) => self.ask_machine(deadline, now),
         }
     }
 
     /// What a word that refuses says, or the time at which the machine must be asked.
     #[inline]
-    fn refusal(&self, word: Word, now: impl Now) -> Result<Refusal, Instant> {
+    fn refusal(&self, word: Word, now: impl Now) -> Result<Refusal, u64> {
         if word.state() == State::ForcedOpen {
             return Ok(Refusal { reason: Reason::ForcedOpen, retry_after: None });
         }
-        let now = now.now();
+        let now = self.since(now.now());
         if !word.has(Word::REFUSE) {
             return Err(now);
         }
         // A newer `until` than the word's is that of a later refusal, which is as good an answer.
         let until = self.until.load(Ordering::Acquire);
-        let passed = now.saturating_since(self.origin);
-        match until.checked_sub(passed).filter(|left| *left > 0) {
+        match until.checked_sub(now).filter(|left| *left > 0) {
             Some(left) if word.state() == State::Open => Ok(Refusal {
                 reason: Reason::CircuitOpen,
                 retry_after: Some(Duration::from_nanos(left)),
@@ -165,14 +205,17 @@ impl Breaker {
     }
 
     #[cold]
-    fn ask_machine(&self, now: Instant) -> Result<Permit, Refusal> {
+    fn ask_machine(&self, deadline: Option<Instant>, now: u64) -> Result<Permit, Refusal> {
         let mut machine = self.lock();
-        let admission = machine.admit(now.saturating_since(self.origin));
+        let admission = machine.admit(now);
         let word = machine.word();
         drop(machine);
         match admission {
             Ok((Kind::Untracked, _)) => Ok(Permit::untracked(None)),
-            Ok((kind, slot)) => Ok(Self::permit(word, kind, slot, now)),
+            Ok(place) => {
+                let started = if word.has(Word::TIMED) { now } else { NEVER };
+                Ok(self.permit(word, place, started, deadline))
+            }
             Err(refusal) => self.refuse(word, refusal),
         }
     }
@@ -197,38 +240,50 @@ impl Breaker {
         hint: Option<Duration>,
         now: impl Now,
     ) -> Recorded {
-        if permit.kind == Kind::Untracked {
+        if permit.kind() == Kind::Untracked {
+            return Recorded { outcome, slow: false };
+        }
+        if self.settles_plainly(&permit, outcome, now) {
             return Recorded { outcome, slow: false };
         }
         let mut now = Once::new(now);
         let slow = self.is_slow(&permit, &mut now);
-        let recorded = Recorded { outcome, slow };
         let failed = match outcome {
-            Outcome::Success if permit.kind == Kind::Call && !slow => {
-                let taken =
-                    self.credit.take(permit.generation, &self.word, || now.since(self.origin));
-                if taken == Taken::Done {
-                    return recorded;
-                }
-                Some(false)
-            }
             Outcome::Success => Some(false),
             Outcome::Failure => Some(true),
-            Outcome::Ignored if permit.kind == Kind::Call => return recorded,
             Outcome::Ignored => None,
         };
         self.settle_by_machine(&permit, failed, slow, hint, now.since(self.origin));
-        recorded
+        Recorded { outcome, slow }
+    }
+
+    /// Settles a call that takes no thought: a success within the credit, or what counts for nothing.
+    #[inline(always)]
+    pub(crate) fn settles_plainly(&self, permit: &Permit, outcome: Outcome, now: impl Now) -> bool {
+        if permit.kind() != Kind::Call {
+            return false;
+        }
+        let mut now = Once::new(now);
+        if self.is_slow(permit, &mut now) {
+            return false;
+        }
+        match outcome {
+            Outcome::Success => {
+                self.credit.take(permit.generation(), &self.word, || now.since(self.origin))
+            }
+            Outcome::Ignored => true,
+            Outcome::Failure => false,
+        }
     }
 
     #[inline]
     fn is_slow(&self, permit: &Permit, now: &mut Once<impl Now>) -> bool {
-        permit.started.is_some_and(|started| {
-            let taken = now.since(self.origin).saturating_sub(started.saturating_since(self.origin));
-            taken > self.slow_after.load(Ordering::Relaxed)
-        })
+        permit.started != NEVER
+            && now.since(self.origin).saturating_sub(permit.started)
+                > self.slow_after.load(Ordering::Relaxed)
     }
 
+    #[cold]
     fn settle_by_machine(
         &self,
         permit: &Permit,
@@ -237,25 +292,23 @@ impl Breaker {
         hint: Option<Duration>,
         now: u64,
     ) {
-        let id = (permit.generation, permit.kind, permit.slot);
+        let id = (permit.generation(), permit.kind(), permit.slot());
         self.lock().settle(id, failed, slow, hint, now);
     }
 
     /// Gives the permit of a dropped call back. It counts as a failure if drops do, or at or after its
     /// deadline; as a slow call past the slow limit; else not at all. A probe's slot is free again.
     pub fn abandon(&self, permit: Permit, now: impl Now) -> Recorded {
-        if permit.kind == Kind::Untracked {
+        if permit.kind() == Kind::Untracked {
             return Recorded { outcome: Outcome::Ignored, slow: false };
         }
         let mut now = Once::new(now);
         let slow = self.is_slow(&permit, &mut now);
-        let late = permit.deadline.is_some_and(|deadline| {
-            now.since(self.origin) >= deadline.saturating_since(self.origin)
-        });
-        let fails = permit.drop_is_failure || late;
+        let late = permit.deadline != NEVER && now.since(self.origin) >= permit.deadline;
+        let fails = permit.drop_is_failure() || late;
         let outcome = if fails { Outcome::Failure } else { Outcome::Ignored };
         let failed = (fails || slow).then_some(fails);
-        if failed.is_some() || permit.kind != Kind::Call {
+        if failed.is_some() || permit.kind() != Kind::Call {
             self.settle_by_machine(&permit, failed, slow, None, now.since(self.origin));
         }
         Recorded { outcome, slow }
@@ -268,13 +321,13 @@ impl Breaker {
             Outcome::Ignored => return,
             outcome => outcome == Outcome::Failure,
         };
-        let now = now.now().saturating_since(self.origin);
+        let now = self.since(now.now());
         self.lock().not_ready(failed, hint, now);
     }
 
     /// Does what an operator says.
     pub fn command(&self, command: Command, now: impl Now) {
-        let now = now.now().saturating_since(self.origin);
+        let now = self.since(now.now());
         self.lock().command(command, now);
     }
 
@@ -295,7 +348,7 @@ impl Breaker {
     }
 
     pub(crate) fn reconfigure_valid(&self, config: Arc<CircuitBreakerConfig>, now: impl Now) {
-        let now = now.now().saturating_since(self.origin);
+        let now = self.since(now.now());
         self.lock().reconfigure(config, now);
     }
 
@@ -339,6 +392,12 @@ impl Breaker {
     /// Counts a refusal that was given without asking, as [`refuses`](Self::refuses) allows.
     pub(crate) fn count_refusal(&self) {
         self.rejected.add_one();
+    }
+
+    /// Nanoseconds since the breaker was made; zero for times before that.
+    #[inline]
+    fn since(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.origin))
     }
 
     /// Takes the lock and calls the credit in; the guard publishes and grants anew when it goes.
@@ -404,17 +463,5 @@ impl<'a> Telling<'a> {
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
         self.0.machine.lock().telling = false;
-    }
-}
-
-/// Nanoseconds from one instant to another.
-trait SaturatingSince {
-    fn saturating_since(self, origin: Instant) -> u64;
-}
-
-impl SaturatingSince for Instant {
-    #[inline]
-    fn saturating_since(self, origin: Instant) -> u64 {
-        crate::policy::nanos(self.saturating_duration_since(origin))
     }
 }

@@ -86,10 +86,9 @@ pub(super) fn standing(config: &CircuitBreakerConfig, counts: Counts, row: u32) 
         (Some(limit), _) => {
             Cause::ConsecutiveFailures { observed: row.into(), limit: limit.into() }
         }
-        (None, limit) => Cause::Failures {
-            observed: counts.failures,
-            limit: limit.map_or(u64::MAX, u64::from),
-        },
+        (None, limit) => {
+            Cause::Failures { observed: counts.failures, limit: limit.map_or(u64::MAX, u64::from) }
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a breaker shows of itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
-    Breaker, CircuitBreakerConfig, Locked, SaturatingSince, Snapshot, State,
+    Breaker, CircuitBreakerConfig, Locked, Snapshot, State,
     fast::Word,
     machine::{Mode, Phase},
     rules,
@@ -104,10 +104,6 @@ impl Breaker {
     pub fn config(&self) -> CircuitBreakerConfig {
         self.machine.lock().config.as_ref().clone()
     }
-
-    fn since(&self, now: Instant) -> u64 {
-        now.saturating_since(self.origin)
-    }
 }
 
 impl Locked<'_> {
@@ -121,10 +117,8 @@ impl Locked<'_> {
     }
 
     fn lease_left(&self, now: u64) -> Option<Duration> {
-        let end = self
-            .in_flight
-            .oldest()?
-            .saturating_add(crate::policy::nanos(self.config.probe_lease));
+        let end =
+            self.in_flight.oldest()?.saturating_add(crate::policy::nanos(self.config.probe_lease));
         Some(Duration::from_nanos(end.saturating_sub(now)))
     }
 }

@@ -1,9 +1,6 @@
 //! The words of a breaker: states, commands, transitions, verdicts, and what it shows of itself.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Duration};
 
 use crate::{error::Reason, outcome::Outcome, policy::Cause};
 
@@ -111,67 +108,6 @@ pub struct Refusal {
     pub reason: Reason,
     /// The time until the circuit sends probes again, where it is known.
     pub retry_after: Option<Duration>,
-}
-
-/// Leave for one call. Plain data: give it back with [`settle`](super::Breaker::settle) or
-/// [`abandon`](super::Breaker::abandon). The handles and layers wrap it in a value that does so when
-/// it is dropped; a probe's permit that is lost is given back by its lease.
-#[derive(Debug)]
-#[must_use = "a permit must be settled or abandoned"]
-pub struct Permit {
-    pub(super) generation: u64,
-    /// The start, where something depends on how long the call takes.
-    pub(super) started: Option<Instant>,
-    pub(super) deadline: Option<Instant>,
-    pub(super) slot: u32,
-    pub(super) kind: Kind,
-    pub(super) drop_is_failure: bool,
-    pub(super) shadowed: Option<Reason>,
-}
-
-/// What a permit stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A call of a closed circuit.
-    Call,
-    /// A call of a closed circuit that stands in the list of calls in flight.
-    Listed,
-    /// A probe; it stands in the list as well.
-    Probe,
-    /// Recorded nowhere.
-    Untracked,
-}
-
-impl Permit {
-    pub(super) const fn untracked(shadowed: Option<Reason>) -> Self {
-        Self {
-            generation: 0,
-            started: None,
-            deadline: None,
-            slot: 0,
-            kind: Kind::Untracked,
-            drop_is_failure: false,
-            shadowed,
-        }
-    }
-
-    /// A drop at or after this instant is a failure.
-    #[inline]
-    pub fn with_deadline(mut self, deadline: Option<Instant>) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// Whether this call is a probe.
-    pub fn is_probe(&self) -> bool {
-        self.kind == Kind::Probe
-    }
-
-    /// Why the call would have been refused, if the circuit were not in shadow.
-    #[inline]
-    pub fn shadowed(&self) -> Option<Reason> {
-        self.shadowed
-    }
 }
 
 /// How a call was taken.

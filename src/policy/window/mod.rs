@@ -105,10 +105,7 @@ pub(crate) enum Room {
     /// A success would change nothing at all: the window is full of them.
     Unchanging,
     /// So many, and only before this time.
-    Until {
-        successes: u64,
-        end: u64,
-    },
+    Until { successes: u64, end: u64 },
 }
 
 impl Rolling {
