@@ -27,7 +27,7 @@ pub use self::{
     policy::{
         Cause, Explanation,
         breaker::{
-            Command, Snapshot, State,
+            Command, Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
         window::Window,

@@ -84,7 +84,8 @@ fn read(root: &Path, path: &Path) -> File {
 fn collect(tokens: TokenStream, before: &[String], found: &mut Vec<Vec<String>>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let colons = |at: usize| {
-        let is_colon = |at| matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == ':');
+        let is_colon =
+            |at| matches!(tokens.get(at), Some(TokenTree::Punct(p)) if p.as_char() == ':');
         is_colon(at) && is_colon(at + 1)
     };
     let mut at = 0;
@@ -152,7 +153,13 @@ fn policies_import_only_what_is_pure() {
 #[test]
 fn only_the_clock_reads_time() {
     for file in files().iter().filter(|file| file.name != "clock.rs") {
-        for reads in [&["Instant", "now"][..], &["SystemTime"], &["tokio", "time"], &["elapsed"], &["quanta"]] {
+        for reads in [
+            &["Instant", "now"][..],
+            &["SystemTime"],
+            &["tokio", "time"],
+            &["elapsed"],
+            &["quanta"],
+        ] {
             assert!(!file.names(reads), "{} names {}", file.name, reads.join("::"));
         }
     }
@@ -211,8 +218,18 @@ fn files_stay_short() {
 #[test]
 fn every_module_is_known_to_these_rules() {
     let known = [
-        "lib", "policy", "error", "outcome", "error_layer", "sync", "guard", "clock", "deadline",
-        "event", "options", "docs",
+        "lib",
+        "policy",
+        "error",
+        "outcome",
+        "error_layer",
+        "sync",
+        "guard",
+        "clock",
+        "deadline",
+        "event",
+        "options",
+        "docs",
     ];
     for file in files() {
         let top = file.top();

@@ -10,7 +10,8 @@ use std::{
 
 use loom::thread;
 use portcullis::{
-    CircuitBreakerConfig, Command, HalfOpen, Outcome, Sleep, State, Window, policy::breaker::Breaker,
+    CircuitBreakerConfig, Command, HalfOpen, Outcome, Sleep, State, Window,
+    policy::breaker::Breaker,
 };
 
 fn config() -> CircuitBreakerConfig {

@@ -13,7 +13,8 @@ use std::{
 };
 
 use portcullis::{
-    CircuitBreakerConfig, Command, HalfOpen, Outcome, Sleep, State, Window, policy::breaker::Breaker,
+    CircuitBreakerConfig, Command, HalfOpen, Outcome, Sleep, State, Window,
+    policy::breaker::Breaker,
 };
 
 const THREADS: u64 = 8;

@@ -95,7 +95,11 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::BelowVolume { observed, limit } => {
-                write!(f, "{observed} calls are too few to judge by (needs {limit})")
+                write!(
+                    f,
+                    "{} in the window, too few to judge by (needs {limit})",
+                    Several(observed, "call")
+                )
             }
             Self::FailureRate { observed, limit } => {
                 write!(f, "{} of calls failed (limit {})", Percent(observed), Percent(limit))
@@ -104,22 +108,22 @@ impl fmt::Display for Cause {
                 write!(f, "{} of calls were slow (limit {})", Percent(observed), Percent(limit))
             }
             Self::ConsecutiveFailures { observed, limit } => {
-                write!(f, "{observed} calls in a row failed (limit {limit})")
+                write!(f, "{} in a row failed (limit {limit})", Several(observed, "call"))
             }
             Self::Failures { observed, limit } => {
-                write!(f, "{observed} calls failed (limit {limit})")
+                write!(f, "{} failed (limit {limit})", Several(observed, "call"))
             }
             Self::HungCalls { observed, in_flight, limit } => {
                 write!(f, "{observed} of {in_flight} calls in flight hang (limit {limit})")
             }
             Self::ProbesFailed { observed, limit } => {
-                write!(f, "{observed} probes failed (limit {limit})")
+                write!(f, "{} failed (limit {limit})", Several(observed, "probe"))
             }
             Self::ProbesSucceeded { observed, limit } => {
                 write!(f, "{observed} of {limit} probes succeeded")
             }
             Self::ProbesInFlight { observed, limit } => {
-                write!(f, "{observed} of {limit} probes are in flight")
+                write!(f, "{observed} of {limit} probes in flight")
             }
             Self::LeaseExpired { limit } => write!(f, "a probe did not answer within {limit:?}"),
             Self::NotReady => f.write_str("the service failed to become ready"),
@@ -129,6 +133,16 @@ impl fmt::Display for Cause {
             }
             Self::Command(command) => write!(f, "the command `{command}` was given"),
         }
+    }
+}
+
+/// So many of a thing, in words that agree.
+struct Several(u64, &'static str);
+
+impl fmt::Display for Several {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, thing) = self;
+        write!(f, "{number} {thing}{}", if *number == 1 { "" } else { "s" })
     }
 }
 

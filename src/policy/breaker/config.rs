@@ -159,7 +159,7 @@ impl Default for HalfOpen {
 impl HalfOpen {
     /// Closes at `successes`, reopens at `failures`; in total as many probes as that can take.
     pub const fn counts(successes: u32, failures: u32) -> Self {
-        let total = successes.saturating_add(failures).saturating_sub(1);
+        let total = successes.saturating_add(failures.saturating_sub(1));
         Self {
             decide: Decide::Counts { successes, failures },
             total: Some(total),

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     error::Reason,
+    outcome::Outcome,
     policy::{
         Cause,
         in_flight::InFlight,
@@ -56,6 +57,8 @@ pub(super) struct Machine {
     /// Openings since the last closing.
     pub(super) openings: u32,
     pub(super) opened_by: Option<Cause>,
+    /// Whether refusals are to be counted afresh: after a change of state, except to open.
+    pub(super) recount_refusals: bool,
     /// What the lock-free side may use at present.
     pub(super) granted: Grant,
     /// Transitions that nobody has been told of yet, in order.
@@ -63,6 +66,27 @@ pub(super) struct Machine {
     /// Whether someone is telling them.
     pub(super) telling: bool,
     rng: Rng,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Success,
+    Failure,
+    /// It says nothing about the service.
+    Ignored,
+    /// It was dropped when it was slow already: slow, but neither a success nor a failure.
+    CutSlow,
+}
+
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure => Self::Failure,
+            Outcome::Ignored => Self::Ignored,
+        }
+    }
 }
 
 /// An admission: what stands in the list of calls in flight, or a refusal.
@@ -80,6 +104,7 @@ impl Machine {
             in_flight: InFlight::new(),
             openings: 0,
             opened_by: None,
+            recount_refusals: false,
             granted: Grant::Nothing,
             news: VecDeque::new(),
             telling: false,
@@ -106,15 +131,15 @@ impl Machine {
         }
         self.expire_lease(now);
         self.trip_on_hung_calls(now);
+        if self.phase == Phase::HalfOpen {
+            // Undecided, unless the rules changed since the last result.
+            self.decide(None, now);
+        }
         if let Phase::Open { until } = self.phase {
             if now < until {
                 return refuse(Reason::CircuitOpen, Some(until - now));
             }
             self.turn(Phase::HalfOpen, Cause::SleepOver, now);
-        }
-        if self.phase == Phase::HalfOpen {
-            // Undecided, unless the rules changed since the last result.
-            self.decide(None, now);
         }
         match self.phase {
             Phase::Closed { ramp_from } => self.admit_closed(ramp_from, now),
@@ -140,11 +165,11 @@ impl Machine {
         Ok((Kind::Call, 0))
     }
 
-    /// Takes the result of a call; `failed: None` is one that says nothing about the service.
+    /// Takes the end of a call.
     pub(super) fn settle(
         &mut self,
         (generation, kind, slot): (u64, Kind, u32),
-        failed: Option<bool>,
+        end: End,
         slow: bool,
         hint: Option<Duration>,
         now: u64,
@@ -156,42 +181,44 @@ impl Machine {
         if kind != Kind::Call {
             self.in_flight.remove(slot);
         }
-        if let Some(failed) = failed {
-            self.record(failed, slow, hint, now);
-        }
+        self.record(end, slow, hint, now);
         self.trip_on_hung_calls(now);
     }
 
     /// Takes an error from the service's `poll_ready`.
-    pub(super) fn not_ready(&mut self, failed: bool, hint: Option<Duration>, now: u64) {
+    pub(super) fn not_ready(&mut self, end: End, hint: Option<Duration>, now: u64) {
         self.expire_lease(now);
         match self.phase {
-            Phase::Closed { .. } => self.record(failed, false, hint, now),
-            Phase::HalfOpen if failed => self.trip(Cause::NotReady, hint, now),
+            Phase::Closed { .. } => self.record(end, false, hint, now),
+            Phase::HalfOpen if end == End::Failure => self.trip(Cause::NotReady, hint, now),
             _ => {}
         }
     }
 
-    fn record(&mut self, failed: bool, slow: bool, hint: Option<Duration>, now: u64) {
-        match (self.mode, self.phase) {
-            (Mode::ForcedOpen | Mode::Disabled, _) | (_, Phase::Open { .. }) => {}
-            (_, Phase::Closed { .. }) => {
-                self.window.record(now, failed, slow);
-                self.row = if failed { self.row.saturating_add(1) } else { 0 };
-                let counts = self.window.latest();
-                if let Some(cause) = rules::trips(&self.config, counts, self.row) {
-                    self.trip(cause, hint, now);
-                }
-            }
-            (_, Phase::HalfOpen) => {
-                let slow_is_bad = slow && self.config.slow_call_rate.is_some();
-                self.probed.results = self.probed.results.saturating_add(1);
-                self.probed.failures = self.probed.failures.saturating_add(failed.into());
-                self.probed.slow = self.probed.slow.saturating_add(slow.into());
-                self.probed.bad = self.probed.bad.saturating_add((failed || slow_is_bad).into());
-                self.row = if failed { self.row.saturating_add(1) } else { 0 };
-                self.decide(hint, now);
-            }
+    fn record(&mut self, end: End, slow: bool, hint: Option<Duration>, now: u64) {
+        let counts = match (self.mode, self.phase, end) {
+            (Mode::ForcedOpen | Mode::Disabled, ..) | (_, Phase::Open { .. }, _) => false,
+            (.., End::Ignored) => false,
+            // As a probe it decides only where slowness does; else its slot is merely free again.
+            (_, Phase::HalfOpen, End::CutSlow) => rules::slow_probes_count(&self.config),
+            _ => true,
+        };
+        if !counts {
+            return;
+        }
+        match end {
+            End::Failure => self.row = self.row.saturating_add(1),
+            End::Success => self.row = 0,
+            End::Ignored | End::CutSlow => {}
+        }
+        let failed = end == End::Failure;
+        if self.phase == Phase::HalfOpen {
+            self.probed.add(failed, slow);
+            return self.decide(hint, now);
+        }
+        self.window.record(now, failed, slow);
+        if let Some(cause) = rules::trips(&self.config, self.window.latest(), self.row) {
+            self.trip(cause, hint, now);
         }
     }
 
@@ -270,6 +297,8 @@ impl Machine {
 
     fn announce(&mut self, from: State, was_shadow: bool, cause: Cause, now: u64) {
         let (to, shadow) = (self.state(), self.mode == Mode::Shadow);
+        let reset = cause == Cause::Command(Command::Reset);
+        self.recount_refusals |= reset || (from != to && to != State::Open);
         if (from, was_shadow) == (to, shadow) {
             return;
         }
@@ -346,9 +375,11 @@ impl Machine {
             }
             State::Open | State::ForcedOpen => set(true, Word::REFUSE),
             State::HalfOpen => {
-                // With nothing in flight there is no lease to wait for: the machine must look.
+                // With nothing in flight there is no lease to wait for, and after a change of the rules
+                // there may be something to decide: the machine must look.
+                let undecided = rules::decide(config, self.probed) == Verdict::Undecided;
                 let full = self.free_probes() == 0 && self.in_flight.len() > 0;
-                set(true, if full { Word::REFUSE } else { Word::ASK });
+                set(true, if full && undecided { Word::REFUSE } else { Word::ASK });
             }
             State::Disabled => set(true, Word::ASK),
         }

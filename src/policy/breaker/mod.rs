@@ -48,7 +48,7 @@ pub use self::state::{Command, Recorded, Refusal, Snapshot, State, Transition};
 use self::{
     config::CircuitBreakerConfig,
     fast::{Credit, Word},
-    machine::Machine,
+    machine::{End, Machine},
     permit::{Kind, NEVER},
 };
 use crate::{
@@ -243,28 +243,29 @@ impl Breaker {
         if permit.kind() == Kind::Untracked {
             return Recorded { outcome, slow: false };
         }
-        if self.settles_plainly(&permit, outcome, now) {
+        let mut now = Once::new(now);
+        if self.settles_plainly_at(&permit, outcome, &mut now) {
             return Recorded { outcome, slow: false };
         }
-        let mut now = Once::new(now);
         let slow = self.is_slow(&permit, &mut now);
-        let failed = match outcome {
-            Outcome::Success => Some(false),
-            Outcome::Failure => Some(true),
-            Outcome::Ignored => None,
-        };
-        self.settle_by_machine(&permit, failed, slow, hint, now.since(self.origin));
+        self.settle_by_machine(&permit, outcome.into(), slow, hint, now.since(self.origin));
         Recorded { outcome, slow }
     }
 
     /// Settles a call that takes no thought: a success within the credit, or what counts for nothing.
     #[inline(always)]
     pub(crate) fn settles_plainly(&self, permit: &Permit, outcome: Outcome, now: impl Now) -> bool {
-        if permit.kind() != Kind::Call {
-            return false;
-        }
-        let mut now = Once::new(now);
-        if self.is_slow(permit, &mut now) {
+        self.settles_plainly_at(permit, outcome, &mut Once::new(now))
+    }
+
+    #[inline(always)]
+    fn settles_plainly_at(
+        &self,
+        permit: &Permit,
+        outcome: Outcome,
+        now: &mut Once<impl Now>,
+    ) -> bool {
+        if permit.kind() != Kind::Call || self.is_slow(permit, now) {
             return false;
         }
         match outcome {
@@ -287,13 +288,13 @@ impl Breaker {
     fn settle_by_machine(
         &self,
         permit: &Permit,
-        failed: Option<bool>,
+        end: End,
         slow: bool,
         hint: Option<Duration>,
         now: u64,
     ) {
         let id = (permit.generation(), permit.kind(), permit.slot());
-        self.lock().settle(id, failed, slow, hint, now);
+        self.lock().settle(id, end, slow, hint, now);
     }
 
     /// Gives the permit of a dropped call back. It counts as a failure if drops do, or at or after its
@@ -306,10 +307,13 @@ impl Breaker {
         let slow = self.is_slow(&permit, &mut now);
         let late = permit.deadline != NEVER && now.since(self.origin) >= permit.deadline;
         let fails = permit.drop_is_failure() || late;
-        let outcome = if fails { Outcome::Failure } else { Outcome::Ignored };
-        let failed = (fails || slow).then_some(fails);
-        if failed.is_some() || permit.kind() != Kind::Call {
-            self.settle_by_machine(&permit, failed, slow, None, now.since(self.origin));
+        let (outcome, end) = match (fails, slow) {
+            (true, _) => (Outcome::Failure, End::Failure),
+            (false, true) => (Outcome::Ignored, End::CutSlow),
+            (false, false) => (Outcome::Ignored, End::Ignored),
+        };
+        if end != End::Ignored || permit.kind() != Kind::Call {
+            self.settle_by_machine(&permit, end, slow, None, now.since(self.origin));
         }
         Recorded { outcome, slow }
     }
@@ -317,12 +321,10 @@ impl Breaker {
     /// Records what an error from the service's `poll_ready` says. It needs no permit, and as a
     /// failure it reopens a half-open circuit at once.
     pub fn not_ready(&self, outcome: Outcome, hint: Option<Duration>, now: impl Now) {
-        let failed = match outcome {
-            Outcome::Ignored => return,
-            outcome => outcome == Outcome::Failure,
-        };
-        let now = self.since(now.now());
-        self.lock().not_ready(failed, hint, now);
+        if outcome != Outcome::Ignored {
+            let now = self.since(now.now());
+            self.lock().not_ready(outcome.into(), hint, now);
+        }
     }
 
     /// Does what an operator says.
@@ -405,7 +407,7 @@ impl Breaker {
         let mut machine = self.machine.lock();
         let used = self.credit.call_in(machine.granted);
         machine.absorb(used);
-        Locked { state: machine.state(), breaker: self, machine }
+        Locked { breaker: self, machine }
     }
 }
 
@@ -413,7 +415,6 @@ impl Breaker {
 struct Locked<'a> {
     breaker: &'a Breaker,
     machine: MutexGuard<'a, Machine>,
-    state: State,
 }
 
 impl std::ops::Deref for Locked<'_> {
@@ -432,9 +433,8 @@ impl std::ops::DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        let Self { breaker, machine, state } = self;
-        let now_in = machine.state();
-        if now_in != *state && now_in != State::Open {
+        let Self { breaker, machine } = self;
+        if std::mem::take(&mut machine.recount_refusals) {
             breaker.rejected_before.store(breaker.rejected.sum(), Ordering::Relaxed);
         }
         breaker.slow_after.store(machine.slow_after(), Ordering::Relaxed);

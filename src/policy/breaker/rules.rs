@@ -105,12 +105,21 @@ pub(super) enum Verdict {
 pub(super) struct Probed {
     pub(super) results: u32,
     pub(super) failures: u32,
+    /// Slow ones, failed or not.
     pub(super) slow: u32,
-    /// Failures, and successes that were slow where a slow rule holds.
-    pub(super) bad: u32,
+    /// Slow ones that did not fail.
+    pub(super) only_slow: u32,
 }
 
 impl Probed {
+    pub(super) fn add(&mut self, failed: bool, slow: bool) {
+        let add = |to: &mut u32, on: bool| *to = to.saturating_add(on.into());
+        add(&mut self.results, true);
+        add(&mut self.failures, failed);
+        add(&mut self.slow, slow);
+        add(&mut self.only_slow, slow && !failed);
+    }
+
     pub(super) fn counts(self) -> Counts {
         let mut counts = Counts::default();
         counts.calls = self.results.into();
@@ -120,8 +129,22 @@ impl Probed {
     }
 }
 
+/// The share of slow probes that reopens.
+fn slow_probe_rate(config: &CircuitBreakerConfig) -> Option<f64> {
+    match config.half_open.decide {
+        Decide::Rate { slow_rate: Some(rate), .. } => Some(rate),
+        _ => config.slow_call_rate,
+    }
+}
+
+/// Whether being slow can fail a probe.
+pub(super) fn slow_probes_count(config: &CircuitBreakerConfig) -> bool {
+    slow_probe_rate(config).is_some()
+}
+
 pub(super) fn decide(config: &CircuitBreakerConfig, probed: Probed) -> Verdict {
-    let Probed { results, failures, slow, bad } = probed;
+    let Probed { results, failures, slow, only_slow } = probed;
+    let bad = failures.saturating_add(if slow_probes_count(config) { only_slow } else { 0 });
     let good = results.saturating_sub(bad);
     match config.half_open.decide {
         Decide::Counts { failures: limit, .. } if bad >= limit => {
@@ -130,13 +153,13 @@ pub(super) fn decide(config: &CircuitBreakerConfig, probed: Probed) -> Verdict {
         Decide::Counts { successes: limit, .. } if good >= limit => {
             Verdict::Close(Cause::ProbesSucceeded { observed: good.into(), limit: limit.into() })
         }
-        Decide::Rate { calls, failure_rate: limit, slow_rate } if results >= calls => {
+        Decide::Rate { calls, failure_rate: limit, .. } if results >= calls => {
             let observed = share(failures.into(), results.into());
             if observed >= limit {
                 return Verdict::Reopen(Cause::FailureRate { observed, limit });
             }
             let observed = share(slow.into(), results.into());
-            match slow_rate.or(config.slow_call_rate) {
+            match slow_probe_rate(config) {
                 Some(limit) if observed >= limit => {
                     Verdict::Reopen(Cause::SlowCallRate { observed, limit })
                 }

@@ -131,7 +131,7 @@ pub struct Snapshot {
     /// The number of the present period.
     pub generation: u64,
     /// Results that count: of the window, or of the probes while half-open. While open, those that
-    /// opened it. Ignored results are in none of these numbers. In a time window, or in a count
+    /// opened it, as long as the window holds them. Ignored results are in none of these numbers. In a time window, or in a count
     /// window that is not full of plain successes, every result is counted; a full one stays at its
     /// size.
     pub calls: u64,
@@ -144,9 +144,9 @@ pub struct Snapshot {
     /// Calls refused since the last change of state other than opening; in shadow, those that would
     /// have been.
     pub rejected: u64,
-    /// Failures over calls; `None` below the volume threshold.
+    /// Failures over calls; `None` below the volume threshold, or without a call while half-open.
     pub failure_rate: Option<f64>,
-    /// Slow calls over calls; `None` below the volume threshold.
+    /// Slow calls over calls; `None` below the volume threshold, or without a call while half-open.
     pub slow_rate: Option<f64>,
     /// Failures in a row, up to now.
     pub consecutive_failures: u32,

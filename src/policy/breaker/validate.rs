@@ -89,8 +89,6 @@ fn sleep(sleep: &Sleep) -> Check {
 
 fn half_open(config: &CircuitBreakerConfig) -> Check {
     let HalfOpen { decide, total, concurrent } = config.half_open;
-    at_least_one("half_open.total", total)?;
-    at_least_one("half_open.concurrent", concurrent)?;
     ensure(
         total.is_some() || concurrent.is_some(),
         "half_open.total",
@@ -118,6 +116,7 @@ fn half_open(config: &CircuitBreakerConfig) -> Check {
             u64::from(calls)
         }
     };
+    at_least_one("half_open.concurrent", concurrent)?;
     match total {
         Some(total) => ensure(
             u64::from(total) >= needed,

@@ -2,52 +2,57 @@
 
 use super::Counts;
 
-/// Buckets begin at multiples of `width`; the newest and the `len - 1` before it count.
+/// Buckets begin at multiples of `width`. One counts until `length` after it began.
 #[derive(Clone, Debug)]
 pub(super) struct TimeWindow {
+    length: u64,
     width: u64,
-    /// Bucket number `n` stands at `n % len`.
+    /// Bucket number `n` stands at `n % len`; there are as many as can count at once.
     buckets: Box<[Counts]>,
-    /// The number of the newest bucket.
+    /// The number of the oldest bucket that counts, and of the newest.
+    oldest: u64,
     newest: u64,
     totals: Counts,
 }
 
 impl TimeWindow {
     pub(super) fn new(length: u64, buckets: u32) -> Self {
-        let len = buckets.max(1);
+        let width = (length / u64::from(buckets.max(1))).max(1);
+        // One or two more than asked for, where the buckets do not divide the length.
+        let len = length.div_ceil(width).max(1);
         Self {
-            width: (length / u64::from(len)).max(1),
+            length,
+            width,
             buckets: vec![Counts::default(); len as usize].into(),
+            oldest: 0,
             newest: 0,
             totals: Counts::default(),
         }
     }
 
-    fn bucket(&mut self, number: u64) -> &mut Counts {
-        let slot = number % self.buckets.len() as u64;
-        &mut self.buckets[slot as usize]
+    fn slot(&self, number: u64) -> usize {
+        (number % self.buckets.len() as u64) as usize
     }
 
-    /// The buckets that stop counting when bucket `to` begins, as far as they hold anything.
-    fn expiring(&self, to: u64) -> impl Iterator<Item = u64> + use<> {
-        let len = self.buckets.len() as u64;
-        let steps = to.saturating_sub(self.newest).min(len);
-        // The slot of a bucket that begins is the slot of the one that expires.
-        let first = self.newest + 1;
-        (0..steps).map(move |step| (first + step) % len)
+    /// The number of the first bucket that counts at `now`.
+    fn first_live(&self, now: u64) -> u64 {
+        now.checked_sub(self.length).map_or(0, |ended| ended / self.width + 1)
+    }
+
+    /// The slots of buckets that have stopped counting at `now`, as many as there are at the most.
+    fn expired(&self, now: u64) -> impl Iterator<Item = usize> {
+        let end = self.first_live(now).min(self.newest + 1);
+        (self.oldest..end).map(|number| self.slot(number))
     }
 
     pub(super) fn advance(&mut self, now: u64) {
-        let number = now / self.width;
-        if number <= self.newest {
-            return;
+        let end = self.first_live(now);
+        for number in self.oldest..end.min(self.newest + 1) {
+            let slot = self.slot(number);
+            self.totals.remove(std::mem::take(&mut self.buckets[slot]));
         }
-        for slot in self.expiring(number) {
-            let expired = std::mem::take(&mut self.buckets[slot as usize]);
-            self.totals.remove(expired);
-        }
-        self.newest = number;
+        self.oldest = self.oldest.max(end);
+        self.newest = self.newest.max(now / self.width);
     }
 
     pub(super) fn record(&mut self, now: u64, failure: bool, slow: bool) {
@@ -60,15 +65,13 @@ impl TimeWindow {
     }
 
     fn add(&mut self, number: u64, counts: Counts) {
-        self.bucket(number).add(counts);
+        self.buckets[self.slot(number)].add(counts);
         self.totals.add(counts);
     }
 
     pub(super) fn counts(&self, now: u64) -> Counts {
         let mut counts = self.totals;
-        for slot in self.expiring(now / self.width) {
-            counts.remove(self.buckets[slot as usize]);
-        }
+        self.expired(now).for_each(|slot| counts.remove(self.buckets[slot]));
         counts
     }
 
@@ -76,9 +79,10 @@ impl TimeWindow {
         self.totals
     }
 
-    /// When the newest bucket ends.
+    /// When the window next has to move: the newest bucket ends, or the oldest stops counting.
     pub(super) fn end(&self) -> u64 {
-        self.newest.saturating_add(1).saturating_mul(self.width)
+        let ends = self.newest.saturating_add(1).saturating_mul(self.width);
+        ends.min(self.oldest.saturating_mul(self.width).saturating_add(self.length))
     }
 
     pub(super) fn clear(&mut self) {
@@ -89,17 +93,14 @@ impl TimeWindow {
     pub(super) fn reshape(&mut self, length: u64, buckets: u32, now: u64) {
         self.advance(now);
         let mut reshaped = Self::new(length, buckets);
-        let len = self.buckets.len() as u64;
-        if (reshaped.width, reshaped.buckets.len()) == (self.width, self.buckets.len()) {
+        if (reshaped.width, reshaped.length) == (self.width, self.length) {
             return;
         }
-        reshaped.newest = now / reshaped.width;
-        let oldest_kept = (reshaped.newest + 1).saturating_sub(reshaped.buckets.len() as u64);
-        for number in (self.newest + 1).saturating_sub(len)..=self.newest {
+        reshaped.advance(now);
+        for number in self.oldest..=self.newest {
             let to = number * self.width / reshaped.width;
-            if to >= oldest_kept {
-                let counts = *self.bucket(number);
-                reshaped.add(to.min(reshaped.newest), counts);
+            if to >= reshaped.oldest {
+                reshaped.add(to.min(reshaped.newest), self.buckets[self.slot(number)]);
             }
         }
         *self = reshaped;
