@@ -1,7 +1,8 @@
 //! What every handle, layer and service of one circuit shares.
 
 use std::{
-    sync::OnceLock,
+    ops::Deref,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,37 @@ use crate::{
     },
 };
 
+/// What keeps a circuit alive for a handle, a service or a call.
+#[derive(Clone, Debug)]
+pub(super) enum CoreRef {
+    /// As long as there is one.
+    Counted(Arc<Core>),
+    /// As long as the process: nothing is counted.
+    Static(&'static Core),
+}
+
+impl CoreRef {
+    /// The same circuit, kept for as long as the process lives.
+    pub(super) fn leak(&self) -> Self {
+        match self {
+            Self::Counted(core) => Self::Static(Box::leak(Box::new(core.clone()))),
+            Self::Static(core) => Self::Static(core),
+        }
+    }
+}
+
+impl Deref for CoreRef {
+    type Target = Core;
+
+    #[inline(always)]
+    fn deref(&self) -> &Core {
+        match self {
+            Self::Counted(core) => core,
+            Self::Static(core) => core,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) name: &'static str,
@@ -36,7 +68,7 @@ pub(super) struct Core {
 impl Core {
     /// A circuit of a valid configuration.
     pub(super) fn new(
-        config: std::sync::Arc<CircuitBreakerConfig>,
+        config: Arc<CircuitBreakerConfig>,
         Options { clock, observers }: Options,
     ) -> Self {
         Self {
@@ -72,6 +104,29 @@ impl Core {
 
     #[inline(never)]
     fn admit_specially(&self, deadline: Option<Instant>) -> Result<Permit, Rejection> {
+        // First what a flood of calls to a broken service meets.
+        match self.breaker.refuses(self.clock) {
+            Some(refusal) => Err(self.refuse(self.rejection(refusal))),
+            None => self.ask_breaker(deadline),
+        }
+    }
+
+    /// The refusal that every call would surely get now.
+    #[inline(never)]
+    pub(super) fn surely_refuses(&self) -> Option<Rejection> {
+        self.breaker.refuses(self.clock).map(|refusal| self.rejection(refusal))
+    }
+
+    /// Counts a refusal that the breaker did not have to be asked for, and tells of it.
+    #[inline]
+    pub(super) fn refuse(&self, rejection: Rejection) -> Rejection {
+        self.breaker.count_refusal();
+        self.observers.tell(|| Event::Rejected(rejection));
+        rejection
+    }
+
+    #[cold]
+    fn ask_breaker(&self, deadline: Option<Instant>) -> Result<Permit, Rejection> {
         let admission = self.breaker.admit_specially(deadline, self.clock);
         self.after();
         match admission {

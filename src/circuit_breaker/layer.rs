@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -14,12 +13,10 @@ use tower_service::Service;
 
 use super::{
     Circuit,
-    core::Core,
-    permit::{Held, WithCore, judge},
+    permit::{Held, judge},
 };
 use crate::{
     error::{CarryRejection, ConfigError, Rejection},
-    event::Event,
     guard::{Guard, Guarded, Parking, Policy, Ready},
     options::Options,
     outcome::{Classify, DefaultClassifier, Outcome},
@@ -30,15 +27,13 @@ use crate::{
 ///
 /// One layer value is one circuit: its clones and every service it makes share it, across routes and
 /// connections. A second layer value is a second circuit.
+///
+/// The classifier is cloned with every call: one that is more than a function or a few words belongs in
+/// an `Arc`.
+#[derive(Clone)]
 #[must_use]
 pub struct CircuitBreakerLayer<C = DefaultClassifier> {
-    shared: Arc<Shared<C>>,
-}
-
-/// A circuit with the classifier of one layer.
-struct Shared<C> {
-    circuit: Circuit,
-    classify: C,
+    judged: Judged<C>,
 }
 
 impl CircuitBreakerLayer {
@@ -59,14 +54,14 @@ impl CircuitBreakerLayer {
     }
 
     pub(super) fn of(circuit: Circuit) -> Self {
-        Self { shared: Arc::new(Shared { circuit, classify: DefaultClassifier }) }
+        Self { judged: Judged { circuit, classify: DefaultClassifier } }
     }
 }
 
 impl<C> CircuitBreakerLayer<C> {
     /// The circuit, to inspect or command it.
     pub fn circuit(&self) -> &Circuit {
-        &self.shared.circuit
+        &self.judged.circuit
     }
 
     /// Judges results by a closure. The circuit stays the same.
@@ -79,28 +74,21 @@ impl<C> CircuitBreakerLayer<C> {
 
     /// Judges results by a named classifier. The circuit stays the same.
     pub fn classify_with<D>(self, classify: D) -> CircuitBreakerLayer<D> {
-        let circuit = self.shared.circuit.clone();
-        CircuitBreakerLayer { shared: Arc::new(Shared { circuit, classify }) }
-    }
-}
-
-impl<C> Clone for CircuitBreakerLayer<C> {
-    fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        CircuitBreakerLayer { judged: Judged { circuit: self.judged.circuit, classify } }
     }
 }
 
 impl<C> fmt::Debug for CircuitBreakerLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerLayer").field("circuit", &self.shared.circuit).finish()
+        f.debug_struct("CircuitBreakerLayer").field("circuit", &self.judged.circuit).finish()
     }
 }
 
-impl<S, C> Layer<S> for CircuitBreakerLayer<C> {
+impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
     type Service = CircuitBreaker<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreaker { guard: Guard::new(inner, Judged(self.shared.clone())) }
+        CircuitBreaker { guard: Guard::new(inner, self.judged.clone()) }
     }
 }
 
@@ -108,7 +96,7 @@ impl<S, C> Layer<S> for CircuitBreakerLayer<C> {
 ///
 /// It refuses at once while the circuit does, even over a service that is never ready: see
 /// [readiness](crate::docs::readiness).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CircuitBreaker<S, C = DefaultClassifier> {
     guard: Guard<S, Judged<C>>,
 }
@@ -116,7 +104,7 @@ pub struct CircuitBreaker<S, C = DefaultClassifier> {
 impl<S, C> CircuitBreaker<S, C> {
     /// The circuit, to inspect or command it.
     pub fn circuit(&self) -> &Circuit {
-        &self.guard.policy().0.circuit
+        &self.guard.policy().circuit
     }
 
     /// The service inside.
@@ -135,17 +123,11 @@ impl<S, C> CircuitBreaker<S, C> {
     }
 }
 
-impl<S: Clone, C> Clone for CircuitBreaker<S, C> {
-    fn clone(&self) -> Self {
-        Self { guard: self.guard.clone() }
-    }
-}
-
 impl<S, C, Req> Service<Req> for CircuitBreaker<S, C>
 where
     S: Service<Req>,
     S::Error: CarryRejection,
-    C: Classify<S::Response, S::Error>,
+    C: Classify<S::Response, S::Error> + Clone,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -167,7 +149,7 @@ pin_project! {
     /// slot back.
     pub struct ResponseFuture<F, C = DefaultClassifier> {
         #[pin]
-        guarded: Guarded<F, Held<Judged<C>>>,
+        guarded: Guarded<F, Held<C>>,
     }
 }
 
@@ -191,50 +173,29 @@ where
     }
 }
 
-/// A circuit as the guard's policy.
-pub(super) struct Judged<C>(Arc<Shared<C>>);
-
-impl<C> Judged<C> {
-    fn core(&self) -> &Core {
-        &self.0.circuit.core
-    }
-}
-
-impl<C> Clone for Judged<C> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
+/// A circuit with the classifier of one layer, as the guard's policy.
+#[derive(Clone)]
+struct Judged<C> {
+    circuit: Circuit,
+    classify: C,
 }
 
 impl<C> fmt::Debug for Judged<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.circuit.fmt(f)
-    }
-}
-
-impl<C> WithCore for Judged<C> {
-    type Classifier = C;
-
-    #[inline]
-    fn core(&self) -> &Core {
-        self.core()
-    }
-
-    #[inline]
-    fn classifier(&self) -> &C {
-        &self.0.classify
+        self.circuit.fmt(f)
     }
 }
 
 impl<C, Req, Res, Err> Policy<Req, Res, Err> for Judged<C>
 where
-    C: Classify<Res, Err>,
+    C: Classify<Res, Err> + Clone,
 {
-    type Permit = Held<Self>;
+    type Permit = Held<C>;
 
-    #[inline]
+    #[inline(always)]
     fn admit(&self, _request: &Req) -> Result<Self::Permit, Rejection> {
-        self.core().admit().map(|permit| Held::new(self.clone(), permit))
+        let core = &self.circuit.core;
+        Ok(Held::new(core, self.classify.clone(), core.admit()?))
     }
 }
 
@@ -242,26 +203,24 @@ impl<C, Res, Err> Ready<Res, Err> for Judged<C>
 where
     C: Classify<Res, Err>,
 {
-    #[inline]
+    #[inline(always)]
     fn refuses(&self) -> Option<Rejection> {
-        let core = self.core();
-        core.breaker.refuses(core.clock).map(|refusal| core.rejection(refusal))
+        let core = &self.circuit.core;
+        if core.breaker.admits_plainly() { None } else { core.surely_refuses() }
     }
 
     fn refused(&self, rejection: &Rejection) {
-        let core = self.core();
-        core.breaker.count_refusal();
-        core.observers.tell(|| Event::Rejected(*rejection));
+        self.circuit.core.refuse(*rejection);
     }
 
     fn not_ready(&self, result: &Result<Res, Err>) {
-        let core = self.core();
-        let (outcome, hint) = judge(&self.0.classify, result);
+        let core = &self.circuit.core;
+        let (outcome, hint) = judge(&self.classify, result);
         core.breaker.not_ready(outcome, hint, core.clock);
         core.after();
     }
 
     fn parking(&self) -> &Parking {
-        &self.core().parking
+        &self.circuit.core.parking
     }
 }

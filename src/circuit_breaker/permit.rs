@@ -1,8 +1,8 @@
 //! Permits that give themselves back.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use super::core::Core;
+use super::core::CoreRef;
 use crate::{
     guard::Settle,
     outcome::{Classify, Hint, Outcome},
@@ -26,81 +26,54 @@ pub(super) fn judge<T, E>(
     }
 }
 
-/// Whatever keeps a circuit alive for a call.
-pub(super) trait WithCore {
-    type Classifier;
-
-    fn core(&self) -> &Core;
-
-    fn classifier(&self) -> &Self::Classifier;
-}
-
-impl WithCore for Arc<Core> {
-    type Classifier = ();
-
-    fn core(&self) -> &Core {
-        self
-    }
-
-    fn classifier(&self) -> &() {
-        &()
-    }
-}
-
-/// A permit in the hands of one call. Dropping it abandons the call.
-pub(super) struct Held<H: WithCore> {
-    circuit: H,
+/// A permit in the hands of one call, with the classifier that judges its result. Dropping it abandons
+/// the call.
+pub(super) struct Held<C> {
+    core: CoreRef,
+    classify: C,
     /// There until it is given back.
     permit: Option<breaker::Permit>,
 }
 
-impl<H: WithCore> Held<H> {
-    #[inline]
-    pub(super) fn new(circuit: H, permit: breaker::Permit) -> Self {
-        Self { circuit, permit: Some(permit) }
-    }
-
-    #[inline]
-    pub(super) fn give_back(mut self, outcome: Outcome, hint: Option<Duration>) {
-        self.give_back_once(outcome, hint);
+impl<C> Held<C> {
+    #[inline(always)]
+    pub(super) fn new(core: &CoreRef, classify: C, permit: breaker::Permit) -> Self {
+        Self { core: core.clone(), classify, permit: Some(permit) }
     }
 
     #[inline(always)]
-    fn give_back_once(&mut self, outcome: Outcome, hint: Option<Duration>) {
+    pub(super) fn give_back(mut self, outcome: Outcome, hint: Option<Duration>) {
         if let Some(permit) = self.permit.take() {
-            self.circuit.core().settle(permit, outcome, hint);
+            self.core.settle(permit, outcome, hint);
         }
     }
 }
 
-impl<H: WithCore> Drop for Held<H> {
+impl<C> Drop for Held<C> {
     #[inline]
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            self.circuit.core().abandon(permit);
+            self.core.abandon(permit);
         }
     }
 }
 
-impl<H, T, E> Settle<T, E> for Held<H>
-where
-    H: WithCore,
-    H::Classifier: Classify<T, E>,
-{
-    #[inline]
-    fn settle(mut self, result: &Result<T, E>) {
-        let (outcome, hint) = judge(self.circuit.classifier(), result);
-        self.give_back_once(outcome, hint);
+impl<C: Classify<T, E>, T, E> Settle<T, E> for Held<C> {
+    #[inline(always)]
+    fn settle(self, result: &Result<T, E>) {
+        let (outcome, hint) = judge(&self.classify, result);
+        self.give_back(outcome, hint);
     }
 
+    #[cold]
     fn panicked(self) {
         self.give_back(Outcome::Failure, None);
     }
 }
 
-impl<H: WithCore> fmt::Debug for Held<H> {
+impl<C> fmt::Debug for Held<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("policy", &self.circuit.core().name).finish()
+        f.debug_struct("Held").field("policy", &self.core.name).finish()
     }
 }
 
@@ -118,7 +91,7 @@ impl<H: WithCore> fmt::Debug for Held<H> {
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping a permit says that the call was abandoned"]
-pub struct Permit(pub(super) Held<Arc<Core>>);
+pub struct Permit(pub(super) Held<()>);
 
 impl Permit {
     /// The service did its work.

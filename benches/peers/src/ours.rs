@@ -28,15 +28,28 @@ pub fn subjects() -> Vec<Subject> {
         Subject::new("ours-call", OURS, Call, call, || count_call(Errors::Never)),
         Subject::new("ours-errors", OURS, CallErrors, call, || count_call(Errors::OnePercent)),
         Subject::new("ours-layer-count", OURS, LayerCount, layered, || {
-            let circuit = circuit(count(100), tokio_now);
-            layer(Errors::Never, circuit.layer().layer(ErrorLayer::new().layer(AtOnce)))
+            layered_by(&circuit(count(100), tokio_now))
         }),
+        Subject::new(
+            "ours-layer-count-leaked",
+            OURS,
+            LayerCount,
+            "the same, on a circuit that lives as long as the process (`Circuit::leak`)",
+            || layered_by(&circuit(count(100), tokio_now).leak()),
+        ),
         Subject::new(
             "ours-layer-time",
             OURS,
             LayerTime,
             "tokio's clock; default: 10 s in 10 buckets; clones of one service, over `ErrorLayer`",
             || time_layer(tokio_now),
+        ),
+        Subject::new(
+            "ours-layer-time-leaked",
+            OURS,
+            LayerTime,
+            "the same, on a circuit that lives as long as the process (`Circuit::leak`)",
+            || layered_by(&circuit(CircuitBreakerConfig::new("peer"), tokio_now).leak()),
         ),
         Subject::new(
             "ours-layer-time-quanta",
@@ -108,7 +121,11 @@ fn count_call(errors: Errors) -> Batch {
 }
 
 fn time_layer(clock: ClockFn) -> Batch {
-    let circuit = circuit(CircuitBreakerConfig::new("peer"), clock);
+    layered_by(&circuit(CircuitBreakerConfig::new("peer"), clock))
+}
+
+/// The layer of a circuit, over the service.
+fn layered_by(circuit: &Circuit) -> Batch {
     layer(Errors::Never, circuit.layer().layer(ErrorLayer::new().layer(AtOnce)))
 }
 

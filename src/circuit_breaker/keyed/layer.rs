@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Circuits, Core};
+use super::Circuits;
 use crate::{
-    circuit_breaker::permit::{Held, WithCore},
+    circuit_breaker::permit::Held,
     error::{CarryRejection, ConfigError, Rejection},
     guard::{
         Policy,
@@ -164,11 +164,11 @@ where
     S::Error: CarryRejection,
     K: Hash + Eq + Clone,
     F: Fn(&Req) -> K,
-    C: Classify<S::Response, S::Error>,
+    C: Classify<S::Response, S::Error> + Clone,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S, Req, S::Future, K, F, C>;
+    type Future = ResponseFuture<S, Req, S::Future, C>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.deferred.poll_ready(cx)
@@ -182,19 +182,19 @@ where
 pin_project! {
     /// The response future of [`KeyedCircuitBreaker`]. Dropping it abandons the call and gives a probe's
     /// slot back.
-    pub struct ResponseFuture<S, Req, Fut, K, F, C = DefaultClassifier> {
+    pub struct ResponseFuture<S, Req, Fut, C = DefaultClassifier> {
         #[pin]
-        deferred: DeferredFuture<S, Req, Fut, Held<OfKey<K, F, C>>>,
+        deferred: DeferredFuture<S, Req, Fut, Held<C>>,
     }
 }
 
-impl<S, Req, Fut, K, F, C> fmt::Debug for ResponseFuture<S, Req, Fut, K, F, C> {
+impl<S, Req, Fut, C> fmt::Debug for ResponseFuture<S, Req, Fut, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 
-impl<S, Req, K, F, C> Future for ResponseFuture<S, Req, S::Future, K, F, C>
+impl<S, Req, C> Future for ResponseFuture<S, Req, S::Future, C>
 where
     S: Service<Req>,
     S::Error: CarryRejection,
@@ -220,31 +220,14 @@ impl<K, F, C, Req, Res, Err> Policy<Req, Res, Err> for ByKey<K, F, C>
 where
     K: Hash + Eq + Clone,
     F: Fn(&Req) -> K,
-    C: Classify<Res, Err>,
+    C: Classify<Res, Err> + Clone,
 {
-    type Permit = Held<OfKey<K, F, C>>;
+    type Permit = Held<C>;
 
     fn admit(&self, request: &Req) -> Result<Self::Permit, Rejection> {
-        let core = self.0.circuits.core_or_untracked((self.0.key)(request));
+        let Shared { circuits, key, classify } = &*self.0;
+        let core = circuits.core_or_untracked(key(request));
         let permit = core.admit()?;
-        Ok(Held::new(OfKey { shared: self.0.clone(), core }, permit))
-    }
-}
-
-/// The circuit of one key, with the layer's classifier.
-struct OfKey<K, F, C> {
-    shared: Arc<Shared<K, F, C>>,
-    core: Arc<Core>,
-}
-
-impl<K, F, C> WithCore for OfKey<K, F, C> {
-    type Classifier = C;
-
-    fn core(&self) -> &Core {
-        &self.core
-    }
-
-    fn classifier(&self) -> &C {
-        &self.shared.classify
+        Ok(Held::new(&core, classify.clone(), permit))
     }
 }

@@ -7,7 +7,10 @@ use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
 pub use self::layer::{KeyedCircuitBreaker, KeyedCircuitBreakerLayer, ResponseFuture};
 use self::table::Table;
-use super::{Circuit, core::Core};
+use super::{
+    Circuit,
+    core::{Core, CoreRef},
+};
 use crate::{
     error::ConfigError,
     event::Event,
@@ -48,7 +51,7 @@ struct Shared<K> {
     options: Options,
     table: Table<K>,
     /// Admits whatever finds no room, and records nothing.
-    untracked: Arc<Core>,
+    untracked: CoreRef,
 }
 
 impl<K> Clone for Circuits<K> {
@@ -72,14 +75,12 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
             return Err(ConfigError::new("max_keys", max_keys, "must be in 1..=16777216"));
         }
         let config = Arc::new(config);
-        let untracked = Core::new(config.clone(), options.clone());
+        let untracked = CoreRef::Counted(Arc::new(Core::new(config.clone(), options.clone())));
         untracked.breaker.command(Command::Disable, untracked.clock);
         untracked.breaker.deliver(|_| {});
         let table = Table::new(max_keys);
         let config = Mutex::new(config);
-        Ok(Self {
-            shared: Arc::new(Shared { config, options, table, untracked: untracked.into() }),
-        })
+        Ok(Self { shared: Arc::new(Shared { config, options, table, untracked }) })
     }
 
     /// The circuit of a key, made if there is none; `None` when there is no room and none can go.
@@ -151,9 +152,9 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         Ok(())
     }
 
-    fn core(&self, key: K) -> Option<Arc<Core>> {
+    fn core(&self, key: K) -> Option<CoreRef> {
         let Shared { config, options, table, .. } = &*self.shared;
-        let make = || Arc::new(Core::new(config.lock().clone(), options.clone()));
+        let make = || CoreRef::Counted(Arc::new(Core::new(config.lock().clone(), options.clone())));
         let (core, evicted) = table.get_or_insert(key, make);
         if evicted {
             options.observers.tell(|| Event::Evicted { policy: self.name() });
@@ -162,7 +163,7 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
     }
 
     /// The circuit of a key, or the one that admits everything.
-    fn core_or_untracked(&self, key: K) -> Arc<Core> {
+    fn core_or_untracked(&self, key: K) -> CoreRef {
         self.core(key).unwrap_or_else(|| {
             self.shared.options.observers.tell(|| Event::Untracked { policy: self.name() });
             self.shared.untracked.clone()

@@ -3,13 +3,12 @@
 use std::{
     borrow::Borrow,
     hash::{BuildHasher, Hash},
-    sync::Arc,
 };
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::Core;
+use super::CoreRef;
 use crate::{policy::breaker::State, sync::Mutex};
 
 /// From this many keys on, the table is in parts, so that calls for different keys seldom meet.
@@ -39,7 +38,7 @@ struct Part<K> {
 struct Entry<K> {
     key: K,
     hash: u64,
-    core: Arc<Core>,
+    core: CoreRef,
     /// The one used before this, and the one used after.
     before: u32,
     after: u32,
@@ -63,7 +62,7 @@ impl<K: Hash + Eq> Table<K> {
         (&self.parts[part], hash)
     }
 
-    pub(super) fn get<Q>(&self, key: &Q) -> Option<Arc<Core>>
+    pub(super) fn get<Q>(&self, key: &Q) -> Option<CoreRef>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -77,8 +76,8 @@ impl<K: Hash + Eq> Table<K> {
     pub(super) fn get_or_insert(
         &self,
         key: K,
-        make: impl FnOnce() -> Arc<Core>,
-    ) -> (Option<Arc<Core>>, bool) {
+        make: impl FnOnce() -> CoreRef,
+    ) -> (Option<CoreRef>, bool) {
         let (part, hash) = self.part(&key);
         let mut part = part.lock();
         if let Some(at) = part.find(hash, &key) {
@@ -96,7 +95,7 @@ impl<K: Hash + Eq> Table<K> {
         (Some(core), evicted.is_some())
     }
 
-    pub(super) fn remove<Q>(&self, key: &Q) -> Option<Arc<Core>>
+    pub(super) fn remove<Q>(&self, key: &Q) -> Option<CoreRef>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -112,7 +111,7 @@ impl<K: Hash + Eq> Table<K> {
         self.parts.iter().map(|part| part.lock().index.len()).sum()
     }
 
-    pub(super) fn for_each(&self, mut each: impl FnMut(&K, &Arc<Core>)) {
+    pub(super) fn for_each(&self, mut each: impl FnMut(&K, &CoreRef)) {
         for part in &self.parts {
             part.lock().entries.iter().flatten().for_each(|entry| each(&entry.key, &entry.core));
         }

@@ -220,11 +220,22 @@ impl Breaker {
         }
     }
 
+    /// Whether the circuit is closed and needs no further thought.
+    #[inline(always)]
+    pub(crate) fn admits_plainly(&self) -> bool {
+        Word(self.word.load(Ordering::Acquire)).admits_plainly()
+    }
+
     /// Whether a call made now would surely be refused, and why. Reading moves nothing.
-    #[inline]
+    #[inline(always)]
     pub fn refuses(&self, now: impl Now) -> Option<Refusal> {
         let word = Word(self.word.load(Ordering::Acquire));
-        if word.admits_plainly() || word.has(Word::SHADOW) || word.state() == State::Disabled {
+        if word.admits_plainly() { None } else { self.surely_refuses(word, now) }
+    }
+
+    #[inline]
+    fn surely_refuses(&self, word: Word, now: impl Now) -> Option<Refusal> {
+        if word.has(Word::SHADOW) || word.state() == State::Disabled {
             return None;
         }
         self.refusal(word, now).ok()
@@ -392,6 +403,7 @@ impl Breaker {
     }
 
     /// Counts a refusal that was given without asking, as [`refuses`](Self::refuses) allows.
+    #[inline]
     pub(crate) fn count_refusal(&self) {
         self.rejected.add_one();
     }
