@@ -1,7 +1,7 @@
 //! What a result means to a policy: [`Outcome`], the one classifier shape [`Classify`], and the
 //! default classifier.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::error::CarryRejection;
 
@@ -42,6 +42,10 @@ pub enum Hint {
 /// };
 /// assert_eq!(by_status.classify(&Ok(503)), Outcome::Failure);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not classify a `Result<{Res}, {Err}>`",
+    note = "a classifier is any `Fn(&Result<Response, Error>) -> Outcome`; the default one needs an error that can carry a `Rejection`"
+)]
 pub trait Classify<Res, Err> {
     /// What this result means.
     fn classify(&self, result: &Result<Res, Err>) -> Outcome;
@@ -59,6 +63,20 @@ where
 {
     fn classify(&self, result: &Result<Res, Err>) -> Outcome {
         self(result)
+    }
+}
+
+/// A classifier that is shared.
+impl<C, Res, Err> Classify<Res, Err> for Arc<C>
+where
+    C: Classify<Res, Err> + ?Sized,
+{
+    fn classify(&self, result: &Result<Res, Err>) -> Outcome {
+        (**self).classify(result)
+    }
+
+    fn hint(&self, result: &Result<Res, Err>) -> Option<Hint> {
+        (**self).hint(result)
     }
 }
 

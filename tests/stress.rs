@@ -61,6 +61,25 @@ fn each_result_is_counted_once() {
     assert_eq!((seen.calls, seen.failures), (THREADS * EACH * 3 / 4, THREADS * EACH / 4));
 }
 
+/// Few failures, so that successes are recorded without the lock and threads meet on the credit.
+#[test]
+fn no_success_is_lost_where_threads_meet() {
+    const EACH: u64 = 200_000;
+    let start = Instant::now();
+    let window = Window::Time { length: Duration::from_secs(1_000), buckets: 10 };
+    let breaker = Breaker::new(config(window), start).unwrap();
+    on_threads(|thread| {
+        for call in 0..EACH {
+            let permit = breaker.admit(start).unwrap();
+            let failed = call % 10_000 == thread;
+            let outcome = if failed { Outcome::Failure } else { Outcome::Success };
+            breaker.settle(permit, outcome, None, start);
+        }
+    });
+    let seen = breaker.snapshot(start);
+    assert_eq!((seen.calls, seen.failures), (THREADS * EACH, THREADS * EACH / 10_000));
+}
+
 #[test]
 fn a_count_window_holds_exactly_its_size() {
     let start = Instant::now();

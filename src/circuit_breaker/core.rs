@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossbeam_utils::CachePadded;
 use tokio::sync::watch;
 
 use super::watch::StateWatch;
@@ -21,13 +22,16 @@ use crate::{
         Now,
         breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
     },
+    sync::thread_slot::{OWNED, thread_slot},
 };
 
-/// What keeps a circuit alive for a handle, a service or a call.
+/// What keeps a circuit alive for a handle or a call.
 #[derive(Clone, Debug)]
 pub(super) enum CoreRef {
     /// As long as there is one.
     Counted(Arc<Core>),
+    /// The same, counted apart from other threads' calls.
+    Apart(Arc<CachePadded<Arc<Core>>>),
     /// As long as the process: nothing is counted.
     Static(&'static Core),
 }
@@ -35,10 +39,12 @@ pub(super) enum CoreRef {
 impl CoreRef {
     /// The same circuit, kept for as long as the process lives.
     pub(super) fn leak(&self) -> Self {
-        match self {
-            Self::Counted(core) => Self::Static(Box::leak(Box::new(core.clone()))),
-            Self::Static(core) => Self::Static(core),
-        }
+        let core = match self {
+            Self::Counted(core) => core.clone(),
+            Self::Apart(core) => Arc::clone(&**core),
+            Self::Static(core) => return Self::Static(core),
+        };
+        Self::Static(Box::leak(Box::new(core)))
     }
 }
 
@@ -49,7 +55,39 @@ impl Deref for CoreRef {
     fn deref(&self) -> &Core {
         match self {
             Self::Counted(core) => core,
+            Self::Apart(core) => core,
             Self::Static(core) => core,
+        }
+    }
+}
+
+/// Gives references to calls: one counter for all threads would be the one line of memory that all
+/// calls of a layer write to.
+#[derive(Clone, Debug)]
+pub(super) enum References {
+    /// A counter per thread slot.
+    Apart(Arc<[Arc<CachePadded<Arc<Core>>>]>),
+    /// None needed.
+    Static(&'static Core),
+}
+
+impl References {
+    pub(super) fn to(core: &CoreRef) -> Self {
+        let core = match core {
+            CoreRef::Counted(core) => core,
+            CoreRef::Apart(core) => core,
+            CoreRef::Static(core) => return Self::Static(core),
+        };
+        let counter = |_| Arc::new(CachePadded::new(core.clone()));
+        Self::Apart((0..OWNED + 1).map(counter).collect())
+    }
+
+    /// A reference for a call on this thread.
+    #[inline(always)]
+    pub(super) fn get(&self) -> CoreRef {
+        match self {
+            Self::Apart(counters) => CoreRef::Apart(counters[thread_slot()].clone()),
+            Self::Static(core) => CoreRef::Static(core),
         }
     }
 }
@@ -104,11 +142,18 @@ impl Core {
 
     #[inline(never)]
     fn admit_specially(&self, deadline: Option<Instant>) -> Result<Permit, Rejection> {
-        // First what a flood of calls to a broken service meets.
-        match self.breaker.refuses(self.clock) {
-            Some(refusal) => Err(self.refuse(self.rejection(refusal))),
+        match self.refuse_at_once() {
+            Some(rejection) => Err(rejection),
             None => self.ask_breaker(deadline),
         }
+    }
+
+    /// The refusal of a call that the breaker need not be asked about: what a flood of calls to a
+    /// broken service meets.
+    #[inline(never)]
+    pub(super) fn refuse_at_once(&self) -> Option<Rejection> {
+        let refusal = self.breaker.refuses(self.clock)?;
+        Some(self.refuse(self.rejection(refusal)))
     }
 
     /// The refusal that every call would surely get now.
@@ -117,7 +162,7 @@ impl Core {
         self.breaker.refuses(self.clock).map(|refusal| self.rejection(refusal))
     }
 
-    /// Counts a refusal that the breaker did not have to be asked for, and tells of it.
+    /// Counts a refusal and tells of it.
     #[inline]
     pub(super) fn refuse(&self, rejection: Rejection) -> Rejection {
         self.breaker.count_refusal();
@@ -198,29 +243,36 @@ impl Core {
         }
     }
 
+    /// First whoever waits for a state, then the observers, one of whom may take its time.
     #[cold]
     fn tell_news(&self) {
+        if let Some(watch) = self.watch.get() {
+            let newest = self.breaker.period();
+            watch.send_if_modified(|told| {
+                let newer = newest.0 > told.0;
+                if newer {
+                    *told = newest;
+                }
+                newer
+            });
+        }
+        self.wake_parked();
         self.breaker.deliver(|transition| {
-            if let Some(watch) = self.watch.get() {
-                watch.send_if_modified(|(generation, state)| {
-                    let newer = transition.generation > *generation;
-                    if newer {
-                        (*generation, *state) = (transition.generation, transition.to);
-                    }
-                    newer
-                });
-            }
-            if self.breaker.refuses(self.clock).is_some() {
-                self.parking.wake_all();
-            }
             self.observers.tell(|| Event::Transition { policy: self.name, transition });
         });
+    }
+
+    /// Wakes callers that wait for the service to become ready, if they would be refused now.
+    pub(super) fn wake_parked(&self) {
+        if self.breaker.refuses(self.clock).is_some() {
+            self.parking.wake_all();
+        }
     }
 
     pub(super) fn watch(&self) -> StateWatch {
         let watch = self.watch.get_or_init(|| {
             // A transition that is told in between has a greater generation, or is this one.
-            watch::Sender::new((self.breaker.generation(), self.breaker.state()))
+            watch::Sender::new(self.breaker.period())
         });
         StateWatch(watch.subscribe())
     }

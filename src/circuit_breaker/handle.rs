@@ -130,7 +130,7 @@ impl Circuit {
     /// # Errors
     /// The [`Rejection`], when the circuit refuses.
     pub fn try_acquire(&self) -> Result<Permit, Rejection> {
-        self.core.admit().map(|permit| Permit(Held::new(&self.core, (), permit)))
+        self.core.admit().map(|permit| Permit(Held::new(self.core.clone(), (), permit)))
     }
 
     /// Runs a closure under the circuit. A panic in it counts as a failure and goes on.
@@ -162,7 +162,10 @@ impl Circuit {
             }
             return result;
         }
-        self.call_attentively(classify, run)
+        match self.core.refuse_at_once() {
+            Some(rejection) => Err(rejection.into()),
+            None => self.call_attentively(classify, run),
+        }
     }
 
     /// Kept out of the usual case, which stays short for it.
@@ -174,7 +177,7 @@ impl Circuit {
     ) -> Result<T, E> {
         // Nothing drops a call that runs on this stack, so no deadline matters.
         let permit = self.core.admit_until(None)?;
-        let mut permit = Some(Held::new(&self.core, ByRef(classify), permit));
+        let mut permit = Some(Held::new(self.core.clone(), ByRef(classify), permit));
         let result = attended(&mut permit, run);
         if let Some(permit) = permit {
             permit.settle(&result);
@@ -203,9 +206,10 @@ impl Circuit {
         E: CarryRejection,
     {
         let guarded = match self.core.admit() {
-            Ok(permit) => {
-                Guarded::Calling { future, permit: Some(Held::new(&self.core, classify, permit)) }
-            }
+            Ok(permit) => Guarded::Calling {
+                future,
+                permit: Some(Held::new(self.core.clone(), classify, permit)),
+            },
             Err(rejection) => Guarded::Refused { rejection: Some(rejection) },
         };
         Run { guarded }
@@ -260,6 +264,8 @@ impl Circuit {
     pub fn command(&self, command: Command) {
         self.breaker().command(command, self.core.clock);
         self.core.after();
+        // Opening what is open already is no change of state, but its wait begins anew.
+        self.core.wake_parked();
     }
 
     /// Changes the configuration live and keeps state, generation and results: see

@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use super::{
     Circuit,
+    core::References,
     permit::{Held, judge},
 };
 use crate::{
@@ -54,7 +55,8 @@ impl CircuitBreakerLayer {
     }
 
     pub(super) fn of(circuit: Circuit) -> Self {
-        Self { judged: Judged { circuit, classify: DefaultClassifier } }
+        let references = References::to(&circuit.core);
+        Self { judged: Judged { circuit, references, classify: DefaultClassifier } }
     }
 }
 
@@ -74,7 +76,8 @@ impl<C> CircuitBreakerLayer<C> {
 
     /// Judges results by a named classifier. The circuit stays the same.
     pub fn classify_with<D>(self, classify: D) -> CircuitBreakerLayer<D> {
-        CircuitBreakerLayer { judged: Judged { circuit: self.judged.circuit, classify } }
+        let Judged { circuit, references, .. } = self.judged;
+        CircuitBreakerLayer { judged: Judged { circuit, references, classify } }
     }
 }
 
@@ -177,6 +180,7 @@ where
 #[derive(Clone)]
 struct Judged<C> {
     circuit: Circuit,
+    references: References,
     classify: C,
 }
 
@@ -195,7 +199,10 @@ where
     #[inline(always)]
     fn admit(&self, _request: &Req) -> Result<Self::Permit, Rejection> {
         let core = &self.circuit.core;
-        Ok(Held::new(core, self.classify.clone(), core.admit()?))
+        // Cloned first: if that panics, no permit is lost.
+        let classify = self.classify.clone();
+        let permit = core.admit()?;
+        Ok(Held::new(self.references.get(), classify, permit))
     }
 }
 

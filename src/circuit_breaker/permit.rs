@@ -37,8 +37,8 @@ pub(super) struct Held<C> {
 
 impl<C> Held<C> {
     #[inline(always)]
-    pub(super) fn new(core: &CoreRef, classify: C, permit: breaker::Permit) -> Self {
-        Self { core: core.clone(), classify, permit: Some(permit) }
+    pub(super) fn new(core: CoreRef, classify: C, permit: breaker::Permit) -> Self {
+        Self { core, classify, permit: Some(permit) }
     }
 
     #[inline(always)]

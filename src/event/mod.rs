@@ -178,7 +178,7 @@ impl Observers {
         #[cfg(feature = "tracing")]
         if trace::listens() {
             let event = event();
-            trace::emit(&event);
+            guarded(|| trace::emit(&event));
             self.tell_observers(&event);
             return;
         }
@@ -188,10 +188,15 @@ impl Observers {
     #[cold]
     fn tell_observers(&self, event: &Event) {
         for observer in [self.own.as_ref(), PROCESS.get()].into_iter().flatten() {
-            // An observer may run while a dropped future unwinds; its panic must not abort.
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(event)));
+            guarded(|| observer.on_event(event));
         }
     }
+}
+
+/// Runs somebody else's code. It may run with a permit in hand, or while a dropped future unwinds: its
+/// panic must neither lose the one nor abort the other.
+fn guarded(run: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(run));
 }
 
 impl fmt::Debug for Observers {

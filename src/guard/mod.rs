@@ -158,7 +158,11 @@ where
                 self.policy.parking().moor(&mut self.berth, cx.waker());
                 // Looked at again after mooring: what began in between did not wake us.
                 self.kept = self.policy.refuses();
-                if self.kept.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
+                if self.kept.is_none() {
+                    return Poll::Pending;
+                }
+                self.berth = None;
+                Poll::Ready(Ok(()))
             }
         }
     }

@@ -37,7 +37,11 @@ impl Parking {
         };
         let left = &mut places.wakers[place];
         if !left.as_ref().is_some_and(|left| left.will_wake(waker)) {
-            *left = Some(waker.clone());
+            let old = left.replace(waker.clone());
+            // A task that goes with its last waker may take another caller's berth along: not under
+            // the lock.
+            drop(places);
+            drop(old);
         }
     }
 

@@ -320,6 +320,11 @@ impl Reference {
         }
         self.end_lease(now);
         let failed = outcome == Outcome::Failure;
+        if let Phase::Open { since, wait } = self.phase {
+            if failed && now - since >= wait {
+                self.turn(Phase::HalfOpen, self.shadow);
+            }
+        }
         match self.phase {
             Phase::Closed => self.record(Said::Result { failed, slow: false }, hint, now),
             Phase::HalfOpen if failed => self.open(now, hint),

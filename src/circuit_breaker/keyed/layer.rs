@@ -52,6 +52,9 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The classifier is cloned with every call: one that is more than a function or a few words belongs in
+/// an `Arc`.
 #[must_use]
 pub struct KeyedCircuitBreakerLayer<K, F, C = DefaultClassifier> {
     shared: Arc<Shared<K, F, C>>,
@@ -227,7 +230,9 @@ where
     fn admit(&self, request: &Req) -> Result<Self::Permit, Rejection> {
         let Shared { circuits, key, classify } = &*self.0;
         let core = circuits.core_or_untracked(key(request));
+        // Cloned first: if that panics, no permit is lost.
+        let classify = classify.clone();
         let permit = core.admit()?;
-        Ok(Held::new(&core, classify.clone(), permit))
+        Ok(Held::new(core, classify, permit))
     }
 }

@@ -12,9 +12,16 @@
 //! A success takes one credit by compare-and-swap, so a result is counted exactly once, either by a
 //! grant that is in force or under the lock. `tests/loom.rs` checks every interleaving.
 
+use std::sync::OnceLock;
+
+use crossbeam_utils::CachePadded;
+
 use crate::{
     policy::breaker::State,
-    sync::{AtomicU64, Ordering},
+    sync::{
+        AtomicU64, Ordering,
+        thread_slot::{OWNED, thread_slot},
+    },
 };
 
 /// The published word: `generation << 16 | flags | state`.
@@ -86,7 +93,8 @@ pub(super) enum Grant {
     Successes { n: u32, end: u64 },
 }
 
-/// The credit: `grant's number << 32 | successes left`.
+/// The credit: `grant's number << 32 | successes left`, in one word, or in one per thread once threads
+/// have met on it.
 ///
 /// Each grant has a number of its own, so a success that read an older grant cannot take from a newer
 /// one. The number wraps after 2³¹ grants, which a thread would have to sleep through between its load
@@ -95,32 +103,43 @@ pub(super) enum Grant {
 pub(super) struct Credit {
     word: AtomicU64,
     end: AtomicU64,
+    /// Set by whoever finds that another thread was quicker; never unset.
+    contended: AtomicU64,
+    /// Whether the grant in force is spread over `others` as well.
+    spread: AtomicU64,
+    /// The words of threads that own a slot (7 × 128 bytes), made under the lock when they are needed.
+    others: OnceLock<Box<[CachePadded<AtomicU64>]>>,
 }
 
 const LEFT: u64 = u32::MAX as u64;
 
+/// Grants of fewer successes are not worth spreading.
+const SPREAD_FROM: u32 = 1 << 20;
+const WORDS: u32 = OWNED as u32 + 1;
+
 impl Credit {
     pub(super) fn new() -> Self {
-        Self { word: AtomicU64::new(0), end: AtomicU64::new(u64::MAX) }
+        Self {
+            word: AtomicU64::new(0),
+            end: AtomicU64::new(u64::MAX),
+            contended: AtomicU64::new(0),
+            spread: AtomicU64::new(0),
+            others: OnceLock::new(),
+        }
     }
 
     /// Takes the credit for one plain success of generation `mine`. If it returns `true`, the success
     /// is recorded or changes nothing; else the machine must take it.
     #[inline(always)]
     pub(super) fn take(&self, mine: u64, published: &AtomicU64, now: impl FnMut() -> u64) -> bool {
-        let seen = self.word.load(Ordering::Acquire);
         // Where a success changes nothing, this is all there is to it.
-        seen & LEFT == LEFT || self.take_one(seen, mine, published, now)
+        self.word.load(Ordering::Acquire) & LEFT == LEFT || self.take_one(mine, published, now)
     }
 
     #[inline]
-    fn take_one(
-        &self,
-        mut seen: u64,
-        mine: u64,
-        published: &AtomicU64,
-        mut now: impl FnMut() -> u64,
-    ) -> bool {
+    fn take_one(&self, mine: u64, published: &AtomicU64, mut now: impl FnMut() -> u64) -> bool {
+        let word = if self.spread.load(Ordering::Relaxed) == 0 { &self.word } else { self.own() };
+        let mut seen = word.load(Ordering::Acquire);
         loop {
             match seen & LEFT {
                 LEFT => return true,
@@ -137,16 +156,32 @@ impl Credit {
             if end != u64::MAX && now() >= end {
                 return false;
             }
-            match self.word.compare_exchange_weak(
-                seen,
-                seen - 1,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match word.compare_exchange_weak(seen, seen - 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
-                Err(changed) => seen = changed,
+                Err(changed) => {
+                    if self.contended.load(Ordering::Relaxed) == 0 {
+                        self.contended.store(1, Ordering::Relaxed);
+                    }
+                    seen = changed;
+                }
             }
         }
+    }
+
+    /// The word of this thread.
+    #[inline]
+    fn own(&self) -> &AtomicU64 {
+        match self.others.get().and_then(|others| others.get(thread_slot())) {
+            Some(own) => own,
+            None => &self.word,
+        }
+    }
+
+    /// The words that the grant in force is in.
+    fn words(&self) -> impl Iterator<Item = &AtomicU64> {
+        let spread = self.spread.load(Ordering::Relaxed) != 0;
+        let others = self.others.get().filter(|_| spread).into_iter().flatten();
+        std::iter::once(&self.word).chain(others.map(|word| &**word))
     }
 
     /// Ends the grant in force and says how many of its `granted` successes were used. Under the lock.
@@ -155,25 +190,45 @@ impl Credit {
             // Nobody writes to a word that grants nothing or everything.
             return 0;
         };
-        // A swap, not a load and a store: a success may come in between.
-        let before = self.word.load(Ordering::Relaxed);
-        let last = self.word.swap(Self::next(before) << 32, Ordering::AcqRel);
-        u64::from(n) - (last & LEFT)
+        let share = self.share(n);
+        self.words()
+            .map(|word| {
+                // A swap, not a load and a store: a success may come in between.
+                let last = word.swap(next(word) << 32, Ordering::AcqRel);
+                share - (last & LEFT)
+            })
+            .sum()
     }
 
     /// Puts a grant in force, after [`call_in`](Self::call_in) of the one before. Under the lock.
     pub(super) fn grant(&self, grant: Grant) {
-        let (left, end) = match grant {
+        let (n, end) = match grant {
             Grant::Nothing => (0, u64::MAX),
-            Grant::Unchanging => (LEFT, u64::MAX),
-            Grant::Successes { n, end } => (u64::from(n), end),
+            Grant::Unchanging => (u32::MAX, u64::MAX),
+            Grant::Successes { n, end } => (n, end),
         };
         self.end.store(end, Ordering::Relaxed);
-        let number = Self::next(self.word.load(Ordering::Relaxed));
-        self.word.swap(number << 32 | left, Ordering::AcqRel);
+        let large = n >= SPREAD_FROM && grant != Grant::Unchanging;
+        let spread = large && self.contended.load(Ordering::Relaxed) != 0;
+        if spread {
+            self.others
+                .get_or_init(|| (0..OWNED).map(|_| CachePadded::new(AtomicU64::new(0))).collect());
+        }
+        self.spread.store(spread.into(), Ordering::Relaxed);
+        let share = self.share(n);
+        for word in self.words() {
+            word.swap(next(word) << 32 | share, Ordering::AcqRel);
+        }
     }
 
-    fn next(word: u64) -> u64 {
-        (word >> 32).wrapping_add(1) & LEFT
+    /// What each word gets of `n`.
+    fn share(&self, n: u32) -> u64 {
+        let spread = self.spread.load(Ordering::Relaxed) != 0;
+        u64::from(if spread { n / WORDS } else { n })
     }
+}
+
+/// The number of a word's next grant.
+fn next(word: &AtomicU64) -> u64 {
+    ((word.load(Ordering::Relaxed) >> 32) + 1) & LEFT
 }

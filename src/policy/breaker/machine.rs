@@ -8,7 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     config::CircuitBreakerConfig,
-    fast::{Grant, Word},
+    fast::Grant,
     permit::Kind,
     rules::{self, Probed, Verdict},
     state::{Command, Refusal, State, Transition},
@@ -16,13 +16,7 @@ use super::{
 use crate::{
     error::Reason,
     outcome::Outcome,
-    policy::{
-        Cause,
-        in_flight::InFlight,
-        nanos,
-        rng::Rng,
-        window::{Rolling, Room},
-    },
+    policy::{Cause, in_flight::InFlight, nanos, rng::Rng, window::Rolling},
 };
 
 /// What a command has put in place of the machine's own decisions.
@@ -188,6 +182,14 @@ impl Machine {
     /// Takes an error from the service's `poll_ready`.
     pub(super) fn not_ready(&mut self, end: End, hint: Option<Duration>, now: u64) {
         self.expire_lease(now);
+        if let Phase::Open { until } = self.phase {
+            // Somebody asks whether the service is ready for a probe: the wait is over for them, as it
+            // would be for a call.
+            if now < until || end != End::Failure {
+                return;
+            }
+            self.turn(Phase::HalfOpen, Cause::SleepOver, now);
+        }
         match self.phase {
             Phase::Closed { .. } => self.record(end, false, hint, now),
             Phase::HalfOpen if end == End::Failure => self.trip(Cause::NotReady, hint, now),
@@ -355,79 +357,6 @@ impl Machine {
         }
         self.config = config;
         self.in_flight.forget_ages();
-    }
-
-    // ===== what the lock-free side is told =====
-
-    pub(super) fn word(&self) -> Word {
-        let config = &self.config;
-        let state = self.state();
-        let mut flags = 0;
-        let mut set = |on: bool, flag| flags |= if on { flag } else { 0 };
-        set(config.slow_call_after.is_some(), Word::TIMED);
-        set(config.drops_are_failures, Word::DROPS);
-        set(self.mode == Mode::Shadow, Word::SHADOW);
-        set(!self.news.is_empty(), Word::NEWS);
-        match state {
-            State::Closed => {
-                let ramps = self.phase != Phase::Closed { ramp_from: None };
-                set(ramps || config.hung.is_some(), Word::ASK);
-            }
-            State::Open | State::ForcedOpen => set(true, Word::REFUSE),
-            State::HalfOpen => {
-                // With nothing in flight there is no lease to wait for, and after a change of the rules
-                // there may be something to decide: the machine must look.
-                let undecided = rules::decide(config, self.probed) == Verdict::Undecided;
-                let full = self.free_probes() == 0 && self.in_flight.len() > 0;
-                set(true, if full && undecided { Word::REFUSE } else { Word::ASK });
-            }
-            State::Disabled => set(true, Word::ASK),
-        }
-        Word::new(self.generation, state, flags)
-    }
-
-    /// Until when [`Word::REFUSE`] holds.
-    pub(super) fn until(&self) -> u64 {
-        match (self.state(), self.phase) {
-            (State::ForcedOpen, _) => u64::MAX,
-            (_, Phase::Open { until }) => until,
-            (_, Phase::HalfOpen) => {
-                let oldest = self.in_flight.oldest().unwrap_or(0);
-                oldest.saturating_add(nanos(self.config.probe_lease))
-            }
-            (_, Phase::Closed { .. }) => 0,
-        }
-    }
-
-    /// The successes that would change no decision, as things stand.
-    pub(super) fn grantable(&self) -> Grant {
-        if self.state() != State::Closed || self.config.hung.is_some() {
-            return Grant::Nothing;
-        }
-        let counts = self.window.latest();
-        // With rules that changed, the next result may trip, whatever it is.
-        if rules::trips(&self.config, counts, self.row).is_some() {
-            return Grant::Nothing;
-        }
-        match self.window.room() {
-            Room::Unchanging if self.row == 0 => Grant::Unchanging,
-            Room::Unchanging => Grant::Nothing,
-            Room::Until { successes, end } => {
-                let before = rules::successes_before_volume(&self.config, counts);
-                match successes.min(before).min(u64::from(u32::MAX - 1)) {
-                    0 => Grant::Nothing,
-                    n => Grant::Successes { n: n as u32, end },
-                }
-            }
-        }
-    }
-
-    /// Adds the successes that the lock-free side has recorded.
-    pub(super) fn absorb(&mut self, successes: u64) {
-        if successes > 0 {
-            self.window.absorb(successes);
-            self.row = 0;
-        }
     }
 
     pub(super) fn free_probes(&self) -> u32 {

@@ -121,11 +121,11 @@ impl Probed {
     }
 
     pub(super) fn counts(self) -> Counts {
-        let mut counts = Counts::default();
-        counts.calls = self.results.into();
-        counts.failures = self.failures.into();
-        counts.slow = self.slow.into();
-        counts
+        Counts {
+            calls: self.results.into(),
+            failures: self.failures.into(),
+            slow: self.slow.into(),
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, CircuitBreakerConfig, Locked, Snapshot, State,
+    Breaker, CircuitBreakerConfig, Snapshot, State,
     fast::Word,
+    locked::Locked,
     machine::{Mode, Phase},
     rules,
 };
@@ -93,6 +94,12 @@ impl Breaker {
             until,
             opened_by,
         }
+    }
+
+    /// The number of the present period and its state, by one atomic load.
+    pub fn period(&self) -> (u64, State) {
+        let word = Word(self.word.load(Ordering::Acquire));
+        (word.generation(), word.state())
     }
 
     /// Whether the circuit only reports what it would do.
