@@ -1,1 +1,1 @@
-//! Criterion benchmarks of portcullis; see `benches/`.
+//! Criterion benchmarks of portcullis, in `benches/`: `cargo bench -p benchmarks`.
