@@ -13,8 +13,8 @@ use std::{
 
 use allocation_counter::measure;
 use portcullis::{
-    Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Error, ErrorLayer, Event, HalfOpen,
-    KeyedCircuitBreakerLayer, Options, Reason, Window, circuit_breaker::Permit,
+    Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event,
+    HalfOpen, KeyedCircuitBreakerLayer, Options, Reason, Window, circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -154,6 +154,13 @@ fn memory_per_circuit_is_bounded() {
     let by_count = |size| bytes(CircuitBreakerConfig::new("counted").window(Window::count(size)));
     let per_result = (by_count(1_000_000) - by_count(100)) as f64 / 999_900.0;
     assert!(per_result <= 0.2501, "{per_result} bytes per result of a count window");
+
+    let circuits = Circuits::new(CircuitBreakerConfig::new("counted"), 4_096, Options::new());
+    let circuits = circuits.unwrap();
+    let filled = measure(|| (0..10_000_u64).for_each(|key| drop(circuits.circuit(key))));
+    let per_key = filled.bytes_current / circuits.len() as i64;
+    assert!(per_key <= 1_300, "{per_key} bytes per key");
+    assert_eq!(circuits.len(), 4_096, "a flood of keys cannot grow the table beyond its bound");
 
     let circuit = Circuit::new(CircuitBreakerConfig::new("counted")).unwrap();
     let grown = measure(|| {

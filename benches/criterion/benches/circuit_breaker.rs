@@ -57,7 +57,7 @@ fn handle(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 n += 1;
-                let failed = n % fails_every == 0;
+                let failed = n.is_multiple_of(fails_every);
                 circuit.call(|| if black_box(failed) { Err(Error::Inner(())) } else { Ok(n) })
             });
         });
