@@ -2,6 +2,7 @@
 //!
 //! One warm-up call first: what is made once (a thread's slot, the counters of a circuit that has
 //! refused) is not a cost per call.
+#![allow(clippy::unwrap_used, reason = "a test may panic, and picks any instant to begin with")]
 
 use std::{
     convert::Infallible,

@@ -2,6 +2,11 @@
 //!
 //! `RUSTFLAGS="--cfg portcullis_loom" cargo test --release --test loom`
 #![cfg(portcullis_loom)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and picks any instant to begin with"
+)]
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -2,6 +2,11 @@
 //!
 //! Threads are bounded in number and work, and nothing depends on how long anything takes: the clock is
 //! a counter that the test moves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and picks any instant to begin with"
+)]
 
 use std::{
     sync::{
