@@ -12,7 +12,7 @@
 //! A success takes one credit by compare-and-swap, so a result is counted exactly once, either by a
 //! grant that is in force or under the lock. `tests/loom.rs` checks every interleaving.
 
-use std::sync::OnceLock;
+use std::sync::{OnceLock, atomic::AtomicBool};
 
 use crossbeam_utils::CachePadded;
 
@@ -103,8 +103,8 @@ pub(super) enum Grant {
 pub(super) struct Credit {
     word: AtomicU64,
     end: AtomicU64,
-    /// Set by whoever finds that another thread was quicker; never unset.
-    contended: AtomicU64,
+    /// Set by whoever finds that another thread was quicker; never unset. A hint, so no part of models.
+    contended: AtomicBool,
     /// Whether the grant in force is spread over `others` as well.
     spread: AtomicU64,
     /// The words of threads that own a slot (7 × 128 bytes), made under the lock when they are needed.
@@ -122,7 +122,8 @@ impl Credit {
         Self {
             word: AtomicU64::new(0),
             end: AtomicU64::new(u64::MAX),
-            contended: AtomicU64::new(0),
+            // Models begin as if threads had met: they would need more of them to find out.
+            contended: AtomicBool::new(cfg!(portcullis_loom)),
             spread: AtomicU64::new(0),
             others: OnceLock::new(),
         }
@@ -159,8 +160,8 @@ impl Credit {
             match word.compare_exchange_weak(seen, seen - 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(changed) => {
-                    if self.contended.load(Ordering::Relaxed) == 0 {
-                        self.contended.store(1, Ordering::Relaxed);
+                    if !self.contended.load(Ordering::Relaxed) {
+                        self.contended.store(true, Ordering::Relaxed);
                     }
                     seen = changed;
                 }
@@ -209,7 +210,7 @@ impl Credit {
         };
         self.end.store(end, Ordering::Relaxed);
         let large = n >= SPREAD_FROM && grant != Grant::Unchanging;
-        let spread = large && self.contended.load(Ordering::Relaxed) != 0;
+        let spread = large && self.contended.load(Ordering::Relaxed);
         if spread {
             self.others
                 .get_or_init(|| (0..OWNED).map(|_| CachePadded::new(AtomicU64::new(0))).collect());
