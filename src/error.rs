@@ -184,7 +184,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.policy, self.reason.sentence())?;
         match self.retry_after {
-            Some(after) => write!(f, "; retry after {after:?}"),
+            Some(after) => write!(f, "; retry after {}", Rounded(after)),
             None => Ok(()),
         }
     }
@@ -352,6 +352,18 @@ impl fmt::Display for ConfigError {
 }
 
 impl StdError for ConfigError {}
+
+/// A duration for people: rounded up to tenths of a second, or to milliseconds below one second.
+pub(crate) struct Rounded(pub(crate) Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = if self.0 >= Duration::from_secs(1) { 100_000_000 } else { 1_000_000 };
+        let up = self.0.subsec_nanos().next_multiple_of(step);
+        let whole = Duration::from_secs(self.0.as_secs());
+        fmt::Debug::fmt(&whole.saturating_add(Duration::from_nanos(up.into())), f)
+    }
+}
 
 /// Turns a name that is known only at run time into the `&'static str` that policies carry.
 ///

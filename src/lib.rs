@@ -43,7 +43,7 @@
 //! - **Dropping a future gives everything back**: see [`docs::cancellation`].
 //! - **A refusal never waits**, even over a service that is never ready: see [`docs::readiness`].
 //! - **tokio's paused clock drives everything**: see [`docs::testing`].
-//! - **No call allocates**, admitted or refused, and no future is boxed.
+//! - **No call allocates**, admitted or refused, beyond what your own key function does; no future is boxed.
 //! - **No input panics.** A number either works or is a [`ConfigError`] that names field and value.
 //!   Two documented exceptions: polling a future after it has finished, and waiting outside a runtime that
 //!   has timers.
@@ -52,8 +52,8 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `tracing` | on | every [`event`] goes to `tracing` as well |
-//! | `quanta` | off | [`clock::quanta_now`], a faster clock that can be chosen in code |
+//! | `tracing` | on | transitions, refusals and keys without room go to `tracing` as well: see [`event`] |
+//! | `quanta` | off | `clock::quanta_now`, a faster clock that can be chosen in code |
 //!
 //! Features add API and never change behaviour. The minimum supported Rust version is 1.85.
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -87,8 +87,21 @@ where
 /// | `Ok` | [`Outcome::Success`] |
 /// | a [`Rejection`](crate::Rejection) that never reached the service | [`Outcome::Ignored`] |
 /// | any other error, a rejection after an attempt among them | [`Outcome::Failure`] |
+///
+/// To judge responses too and leave the rest as it is:
+///
+/// ```
+/// use portcullis::{Classify, DefaultClassifier, Error, Outcome};
+///
+/// let server_errors = |result: &Result<u16, Error<std::io::Error>>| match result {
+///     Ok(500..) => Outcome::Failure,
+///     other => DefaultClassifier.classify(other),
+/// };
+/// assert_eq!(server_errors(&Ok(503)), Outcome::Failure);
+/// assert_eq!(server_errors(&Ok(404)), Outcome::Success);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a unit that users name as a value")]
 pub struct DefaultClassifier;
 
 impl<Res, Err: CarryRejection> Classify<Res, Err> for DefaultClassifier {

@@ -14,8 +14,11 @@ use crate::{
 
 /// Lists, explains and commands policies by name. Clones share it; it keeps what is registered alive.
 ///
+/// The circuits of a keyed table share one name and are not listed here: use
+/// [`Circuits::list`](crate::Circuits::list).
+///
 /// ```
-/// use portcullis::{Circuit, CircuitBreakerConfig, Registry, policy::breaker::Command};
+/// use portcullis::{Circuit, CircuitBreakerConfig, Registry, Command};
 ///
 /// let registry = Registry::new();
 /// let circuit = Circuit::new(CircuitBreakerConfig::new("payments"))?;

@@ -118,6 +118,12 @@
 //! the machine runs and reports what it would refuse ([`Event::WouldReject`](crate::Event)), and admits
 //! those calls unrecorded.
 //!
+//! # Where it stands
+//!
+//! Above a timeout for each attempt, so that a timeout is a failure it sees; below a retry, so that each
+//! attempt counts and an open circuit ends them. A hint to come back later, such as `Retry-After`, comes
+//! from a classifier's [`hint`](crate::Classify::hint).
+//!
 //! # Cancellation and clones
 //!
 //! Dropping the response future at any point gives everything back. A panic counts, as a failure, if it
@@ -133,9 +139,9 @@
 //! | a circuit with the default window | 1 120 |
 //! | a key of [`Circuits`] with the default window and a number for a key | 860 |
 //! | a result in a count window | ¼ |
-//! | a layer value: reference counters, so that threads do not meet on one | 2 100 |
-//! | once a circuit has refused a call: counters per thread | 1 024 |
-//! | once threads have met on the credit of a time window: words per thread | 896 |
+//! | a layer value: a reference counter for each of several threads | 2 100 |
+//! | more, once a circuit has refused a call | 1 024 |
+//! | more, once several threads at a time record into a time window | 896 |
 //!
 //! What takes the short lock is told in [`policy::breaker`](crate::policy::breaker#cost).
 

@@ -14,3 +14,7 @@ pub mod readiness {}
 
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+
+// Its examples need axum and reqwest: they are tested where those are, in `tests/stacks`.
+#[cfg_attr(not(doctest), doc = include_str!("frameworks.md"))]
+pub mod frameworks {}

@@ -26,7 +26,7 @@ use std::{
 };
 
 use crate::{
-    error::{Reason, Rejection},
+    error::{Reason, Rejection, Rounded},
     outcome::Outcome,
     policy::breaker::Transition,
 };
@@ -89,7 +89,7 @@ impl fmt::Display for Event {
             Self::Transition { policy, transition: t } => {
                 write!(f, "{policy}: {} -> {}: {}", t.from, t.to, t.cause)?;
                 if let Some(sleep) = t.sleep {
-                    write!(f, "; for {sleep:?}")?;
+                    write!(f, "; for {}", Rounded(sleep))?;
                 }
                 f.write_str(if t.shadow { " (shadow)" } else { "" })
             }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::policy::breaker::Command;
+use crate::{error::Rounded, policy::breaker::Command};
 
 /// Why a state was entered, or what holds in it: what was observed, and the limit it is held against.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,13 +66,17 @@ pub enum Cause {
         /// How many close.
         limit: u64,
     },
-    /// Probes in flight.
-    ProbesInFlight {
-        /// How many.
+    /// Probes are out, or may be sent.
+    Probing {
+        /// How many have succeeded.
         observed: u64,
-        /// How many there may be at once, as things stand.
+        /// How many results it takes.
         limit: u64,
+        /// How many are in flight.
+        in_flight: u64,
     },
+    /// No rule is on that could open the circuit; only a command can.
+    NoRule,
     /// A probe did not answer within its lease.
     LeaseExpired {
         /// The lease.
@@ -122,10 +126,13 @@ impl fmt::Display for Cause {
             Self::ProbesSucceeded { observed, limit } => {
                 write!(f, "{observed} of {limit} probes succeeded")
             }
-            Self::ProbesInFlight { observed, limit } => {
-                write!(f, "{observed} of {limit} probes in flight")
+            Self::Probing { observed, limit, in_flight } => {
+                write!(f, "{observed} of {limit} probes succeeded, {in_flight} in flight")
             }
-            Self::LeaseExpired { limit } => write!(f, "a probe did not answer within {limit:?}"),
+            Self::NoRule => f.write_str("no rule is on that could open it"),
+            Self::LeaseExpired { limit } => {
+                write!(f, "a probe did not answer within {}", Rounded(limit))
+            }
             Self::NotReady => f.write_str("the service failed to become ready"),
             Self::SleepOver => f.write_str("the wait is over"),
             Self::Recovering { share } => {
@@ -167,7 +174,7 @@ impl fmt::Display for Percent {
 /// assert!(!why.admits);
 /// assert_eq!(
 ///     why.to_string(),
-///     "payments is forced_open and refuses calls: the command `force_open` was given",
+///     "payments is forced open and refuses calls: the command `force_open` was given",
 /// );
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
@@ -178,7 +185,10 @@ pub struct Explanation {
     pub policy: &'static str,
     /// The state's stable name.
     pub state: &'static str,
-    /// Whether a call made now would be admitted, as far as it can be known without making one.
+    /// Whether the policy only reports what it would do, and admits every call.
+    pub shadow: bool,
+    /// Whether a call made now would be admitted, as far as it can be known without making one; in
+    /// shadow, whether it would be if the policy were not.
     pub admits: bool,
     /// What holds: the observed value and the limit it is held against.
     pub cause: Cause,
@@ -190,13 +200,19 @@ pub struct Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let does = if self.admits { "admits" } else { "refuses" };
-        write!(f, "{} is {} and {does} calls: {}", self.policy, self.state, self.cause)?;
+        let state = self.state.replace('_', " ");
+        let does = match (self.admits, self.shadow) {
+            (true, _) => "admits calls",
+            (false, false) => "refuses calls",
+            (false, true) => "would refuse calls, but admits them",
+        };
+        let shadow = if self.shadow { " (in shadow)" } else { "" };
+        write!(f, "{}{shadow} is {state} and {does}: {}", self.policy, self.cause)?;
         if let Some(opened_by) = self.opened_by.filter(|by| *by != self.cause) {
             write!(f, "; it opened because {opened_by}")?;
         }
         match self.until {
-            Some(until) => write!(f, "; this changes in {until:?}"),
+            Some(until) => write!(f, "; this changes in {}", Rounded(until)),
             None => Ok(()),
         }
     }

@@ -270,7 +270,7 @@ impl CircuitBreakerConfig {
         self
     }
 
-    /// Removes the failure-rate rule.
+    /// Removes the failure-rate rule. A circuit without any rule opens by command only.
     pub fn no_failure_rate(mut self) -> Self {
         self.failure_rate = None;
         self

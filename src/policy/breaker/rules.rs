@@ -67,29 +67,52 @@ pub(super) fn successes_before_volume(config: &CircuitBreakerConfig, counts: Cou
         .unwrap_or(u64::MAX)
 }
 
-/// What holds in a closed circuit.
+/// What holds in a closed circuit: the rule that is nearest to tripping, the rates first.
 pub(super) fn standing(config: &CircuitBreakerConfig, counts: Counts, row: u32) -> Cause {
     let minimum = minimum_calls(config);
-    match (config.failure_rate, config.slow_call_rate) {
-        (None, None) => {}
-        _ if counts.calls < minimum => {
-            return Cause::BelowVolume { observed: counts.calls, limit: minimum };
+    let rate = |limit: Option<f64>, part, cause: fn(f64, f64) -> Cause| {
+        let limit = limit?;
+        if counts.calls < minimum {
+            return Some((0.0, Cause::BelowVolume { observed: counts.calls, limit: minimum }));
         }
-        (Some(limit), _) => {
-            return Cause::FailureRate { observed: share(counts.failures, counts.calls), limit };
-        }
-        (None, Some(limit)) => {
-            return Cause::SlowCallRate { observed: share(counts.slow, counts.calls), limit };
-        }
-    }
-    match (config.consecutive_failures, config.failures) {
-        (Some(limit), _) => {
-            Cause::ConsecutiveFailures { observed: row.into(), limit: limit.into() }
-        }
-        (None, limit) => {
-            Cause::Failures { observed: counts.failures, limit: limit.map_or(u64::MAX, u64::from) }
-        }
-    }
+        let observed = share(part, counts.calls);
+        Some((observed / limit, cause(observed, limit)))
+    };
+    let number = |limit: Option<u32>, observed: u64, cause: fn(u64, u64) -> Cause| {
+        let limit = u64::from(limit?);
+        Some((share(observed, limit), cause(observed, limit)))
+    };
+    [
+        rate(config.failure_rate, counts.failures, |observed, limit| Cause::FailureRate {
+            observed,
+            limit,
+        }),
+        rate(config.slow_call_rate, counts.slow, |observed, limit| Cause::SlowCallRate {
+            observed,
+            limit,
+        }),
+        number(config.consecutive_failures, row.into(), |observed, limit| {
+            Cause::ConsecutiveFailures { observed, limit }
+        }),
+        number(config.failures, counts.failures, |observed, limit| Cause::Failures {
+            observed,
+            limit,
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .reduce(|nearest, next| if next.0 > nearest.0 { next } else { nearest })
+    .map_or(Cause::NoRule, |(_, cause)| cause)
+}
+
+/// What holds in a half-open circuit.
+pub(super) fn probing(config: &CircuitBreakerConfig, probed: Probed, in_flight: u64) -> Cause {
+    let limit = match config.half_open.decide {
+        Decide::Counts { successes, .. } => successes,
+        Decide::Rate { calls, .. } => calls,
+    };
+    let observed = probed.results.saturating_sub(probed.bad(config));
+    Cause::Probing { observed: observed.into(), limit: limit.into(), in_flight }
 }
 
 /// What the results of a half-open period so far decide.
@@ -120,6 +143,12 @@ impl Probed {
         add(&mut self.only_slow, slow && !failed);
     }
 
+    /// Failures, and slow successes where slowness can fail a probe.
+    fn bad(self, config: &CircuitBreakerConfig) -> u32 {
+        let slow = if slow_probes_count(config) { self.only_slow } else { 0 };
+        self.failures.saturating_add(slow)
+    }
+
     pub(super) fn counts(self) -> Counts {
         Counts {
             calls: self.results.into(),
@@ -143,8 +172,8 @@ pub(super) fn slow_probes_count(config: &CircuitBreakerConfig) -> bool {
 }
 
 pub(super) fn decide(config: &CircuitBreakerConfig, probed: Probed) -> Verdict {
-    let Probed { results, failures, slow, only_slow } = probed;
-    let bad = failures.saturating_add(if slow_probes_count(config) { only_slow } else { 0 });
+    let Probed { results, failures, slow, .. } = probed;
+    let bad = probed.bad(config);
     let good = results.saturating_sub(bad);
     match config.half_open.decide {
         Decide::Counts { failures: limit, .. } if bad >= limit => {

@@ -68,11 +68,9 @@ impl Breaker {
                 (over, cause.unwrap_or(Cause::SleepOver), left)
             }
             (_, Phase::HalfOpen) => {
-                let observed = machine.in_flight.len();
-                let free = machine.free_probes();
-                let limit = observed.saturating_add(free).into();
-                let cause = Cause::ProbesInFlight { observed: observed.into(), limit };
-                (free > 0, cause, machine.lease_left(now))
+                let in_flight = machine.in_flight.len().into();
+                let cause = rules::probing(&machine.config, machine.probed, in_flight);
+                (machine.free_probes() > 0, cause, machine.lease_left(now))
             }
             (_, Phase::Closed { ramp_from }) => {
                 let ramp = machine.config.recovery_ramp.map_or(0, crate::policy::nanos);
@@ -89,7 +87,8 @@ impl Breaker {
         Explanation {
             policy: machine.config.name,
             state: state.as_str(),
-            admits: admits || machine.mode == Mode::Shadow,
+            shadow: machine.mode == Mode::Shadow,
+            admits,
             cause,
             until,
             opened_by,

@@ -1,8 +1,12 @@
 //! The words of a breaker: states, commands, transitions, verdicts, and what it shows of itself.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
-use crate::{error::Reason, outcome::Outcome, policy::Cause};
+use crate::{
+    error::{ConfigError, Reason},
+    outcome::Outcome,
+    policy::Cause,
+};
 
 /// What a circuit does with calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +86,30 @@ impl fmt::Display for Command {
     }
 }
 
+impl FromStr for Command {
+    type Err = ConfigError;
+
+    /// Reads a command by its name, as an operator's endpoint gets it. `open_for` needs a duration and
+    /// has no text of its own.
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        Ok(match name {
+            "open" => Self::Open,
+            "half_open" => Self::HalfOpen,
+            "close" => Self::Close,
+            "force_open" => Self::ForceOpen,
+            "disable" => Self::Disable,
+            "shadow" => Self::Shadow,
+            "enable" => Self::Enable,
+            "reset" => Self::Reset,
+            _ => {
+                let known =
+                    "is none of open, half_open, close, force_open, disable, shadow, enable, reset";
+                return Err(ConfigError::new("command", name, known));
+            }
+        })
+    }
+}
+
 /// A change of what a circuit does with calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -131,9 +159,8 @@ pub struct Snapshot {
     /// The number of the present period.
     pub generation: u64,
     /// Results that count: of the window, or of the probes while half-open. While open, those that
-    /// opened it, as long as the window holds them. Ignored results are in none of these numbers. In a time window, or in a count
-    /// window that is not full of plain successes, every result is counted; a full one stays at its
-    /// size.
+    /// opened it, as long as the window holds them. Ignored results are in none of these numbers, and
+    /// a count window never holds more than its size.
     pub calls: u64,
     /// Failures among them.
     pub failures: u64,
