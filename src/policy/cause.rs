@@ -187,9 +187,10 @@ pub struct Explanation {
     pub state: &'static str,
     /// Whether the policy only reports what it would do, and admits every call.
     pub shadow: bool,
-    /// Whether a call made now would be admitted, as far as it can be known without making one; in
-    /// shadow, whether it would be if the policy were not.
+    /// Whether a call made now would be admitted.
     pub admits: bool,
+    /// The same, if the policy were not in shadow.
+    pub would_admit: bool,
     /// What holds: the observed value and the limit it is held against.
     pub cause: Cause,
     /// The time left until something changes by itself; `None` when nothing does.
@@ -201,7 +202,7 @@ pub struct Explanation {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.replace('_', " ");
-        let does = match (self.admits, self.shadow) {
+        let does = match (self.would_admit, self.admits) {
             (true, _) => "admits calls",
             (false, false) => "refuses calls",
             (false, true) => "would refuse calls, but admits them",

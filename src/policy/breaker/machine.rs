@@ -59,7 +59,7 @@ pub(super) struct Machine {
     pub(super) news: VecDeque<Transition>,
     /// Whether someone is telling them.
     pub(super) telling: bool,
-    rng: Rng,
+    pub(super) rng: Rng,
 }
 
 /// How a call ended.
@@ -242,29 +242,45 @@ impl Machine {
         self.turn(Phase::Open { until: at.saturating_add(wait) }, cause, at);
     }
 
+    /// When the oldest probe's lease ends.
+    pub(super) fn lease_end(&self) -> Option<u64> {
+        Some(self.in_flight.oldest()?.saturating_add(nanos(self.config.probe_lease)))
+    }
+
+    pub(super) fn lease_expired(&self) -> Cause {
+        Cause::LeaseExpired { limit: self.config.probe_lease }
+    }
+
     /// Reopens a half-open circuit as of the moment at which its oldest probe's lease ended.
     fn expire_lease(&mut self, now: u64) {
-        let (Phase::HalfOpen, Some(start)) = (self.phase, self.in_flight.oldest()) else {
+        if self.phase != Phase::HalfOpen {
             return;
-        };
-        let end = start.saturating_add(nanos(self.config.probe_lease));
-        if now >= end {
-            self.trip(Cause::LeaseExpired { limit: self.config.probe_lease }, None, end);
+        }
+        if let Some(end) = self.lease_end().filter(|end| now >= *end) {
+            self.trip(self.lease_expired(), None, end);
         }
     }
 
     fn trip_on_hung_calls(&mut self, now: u64) {
+        if let Some(cause) = self.hangs(now) {
+            self.trip(cause, None, now);
+        }
+    }
+
+    /// Whether so many calls of a closed circuit hang that it opens.
+    pub(super) fn hangs(&mut self, now: u64) -> Option<Cause> {
         let (Some(hung), Phase::Closed { .. }) = (self.config.hung, self.phase) else {
-            return;
+            return None;
         };
         let in_flight = self.in_flight.len();
         let observed = self.in_flight.older_than(self.slow_after(), now);
         let share = rules::share(observed.into(), in_flight.into());
-        if observed >= hung.calls && share >= hung.share {
-            let (observed, in_flight) = (observed.into(), in_flight.into());
-            let limit = hung.calls.into();
-            self.trip(Cause::HungCalls { observed, in_flight, limit }, None, now);
-        }
+        let (observed, in_flight, limit) = (observed.into(), in_flight.into(), hung.calls.into());
+        (observed >= limit && share >= hung.share).then_some(Cause::HungCalls {
+            observed,
+            in_flight,
+            limit,
+        })
     }
 
     /// Begins a period of its own.

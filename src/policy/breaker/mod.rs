@@ -30,6 +30,7 @@
 
 pub(crate) mod config;
 mod fast;
+mod foresee;
 mod locked;
 mod machine;
 mod permit;

@@ -6,7 +6,7 @@ use super::{
     rules::{self, Verdict},
     state::State,
 };
-use crate::policy::{nanos, window::Room};
+use crate::policy::window::Room;
 
 impl Machine {
     pub(super) fn word(&self) -> Word {
@@ -41,10 +41,7 @@ impl Machine {
         match (self.state(), self.phase) {
             (State::ForcedOpen, _) => u64::MAX,
             (_, Phase::Open { until }) => until,
-            (_, Phase::HalfOpen) => {
-                let oldest = self.in_flight.oldest().unwrap_or(0);
-                oldest.saturating_add(nanos(self.config.probe_lease))
-            }
+            (_, Phase::HalfOpen) => self.lease_end().unwrap_or(0),
             (_, Phase::Closed { .. }) => 0,
         }
     }

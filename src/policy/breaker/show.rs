@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Breaker, CircuitBreakerConfig, Snapshot, State,
+    Breaker, CircuitBreakerConfig, Command, Snapshot, State,
     fast::Word,
     locked::Locked,
     machine::{Mode, Phase},
@@ -47,51 +47,26 @@ impl Breaker {
         }
     }
 
-    /// Why the circuit answers as it does, what would let a call in, and when.
+    /// Why the circuit answers as it does, what would let a call in, and when. What it says of a call
+    /// made now comes true, but for the recovery ramp, where chance decides.
     pub fn explain(&self, now: impl Now) -> Explanation {
         let now = self.since(now.now());
-        let machine = self.lock();
-        let state = machine.state();
-        let opened_by = machine.opened_by;
-        let (admits, cause, until) = match (state, machine.phase) {
-            (State::ForcedOpen | State::Disabled, _) => {
-                let command = match state {
-                    State::ForcedOpen => super::Command::ForceOpen,
-                    _ => super::Command::Disable,
-                };
-                (state == State::Disabled, Cause::Command(command), None)
-            }
-            (_, Phase::Open { until }) => {
-                let over = now >= until;
-                let cause = if over { Some(Cause::SleepOver) } else { opened_by };
-                let left = (!over).then(|| Duration::from_nanos(until - now));
-                (over, cause.unwrap_or(Cause::SleepOver), left)
-            }
-            (_, Phase::HalfOpen) => {
-                let in_flight = machine.in_flight.len().into();
-                let cause = rules::probing(&machine.config, machine.probed, in_flight);
-                (machine.free_probes() > 0, cause, machine.lease_left(now))
-            }
-            (_, Phase::Closed { ramp_from }) => {
-                let ramp = machine.config.recovery_ramp.map_or(0, crate::policy::nanos);
-                let passed = ramp_from.map_or(u64::MAX, |from| now.saturating_sub(from));
-                if passed < ramp {
-                    let share = rules::ramp_share(passed, ramp);
-                    (true, Cause::Recovering { share }, Some(Duration::from_nanos(ramp - passed)))
-                } else {
-                    let counts = machine.window.counts(now);
-                    (true, rules::standing(&machine.config, counts, machine.row), None)
-                }
-            }
+        let mut machine = self.lock();
+        let (would_admit, cause, until) = match machine.state() {
+            State::ForcedOpen => (false, Cause::Command(Command::ForceOpen), None),
+            State::Disabled => (true, Cause::Command(Command::Disable), None),
+            _ => machine.foresee(now),
         };
+        let shadow = machine.mode == Mode::Shadow;
         Explanation {
             policy: machine.config.name,
-            state: state.as_str(),
-            shadow: machine.mode == Mode::Shadow,
-            admits,
+            state: machine.state().as_str(),
+            shadow,
+            admits: would_admit || shadow,
+            would_admit,
             cause,
-            until,
-            opened_by,
+            until: until.map(Duration::from_nanos),
+            opened_by: machine.opened_by,
         }
     }
 
@@ -120,11 +95,5 @@ impl Locked<'_> {
             }
             _ => None,
         }
-    }
-
-    fn lease_left(&self, now: u64) -> Option<Duration> {
-        let end =
-            self.in_flight.oldest()?.saturating_add(crate::policy::nanos(self.config.probe_lease));
-        Some(Duration::from_nanos(end.saturating_sub(now)))
     }
 }
