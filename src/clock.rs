@@ -40,7 +40,7 @@ pub fn quanta_now() -> Instant {
     anchor.instant + std::time::Duration::from_nanos(passed)
 }
 
-/// A clock as a policy takes it: read at most once per decision, and only if the decision asks.
+/// A clock as a policy takes it: read only if the decision asks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock(pub(crate) ClockFn);
 

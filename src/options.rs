@@ -36,7 +36,8 @@ impl Options {
         Self::default()
     }
 
-    /// Takes the time from `clock`. Timers and deadlines stay tokio's.
+    /// Takes the time from `clock`. Timers and deadlines stay tokio's: a deadline that was seen at the
+    /// admission is compared with this clock when the call is dropped, so the two should run together.
     pub fn clock(mut self, clock: ClockFn) -> Self {
         self.clock = Clock(clock);
         self

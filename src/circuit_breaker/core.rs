@@ -176,6 +176,10 @@ impl Core {
         self.after();
         match admission {
             Ok(permit) => {
+                if permit.is_probe() {
+                    // It may have been the last one: no transition, but the circuit refuses now.
+                    self.wake_parked();
+                }
                 if let Some(reason) = permit.shadowed() {
                     self.observers.tell(|| Event::WouldReject { policy: self.name, reason });
                 }
@@ -246,20 +250,20 @@ impl Core {
     /// First whoever waits for a state, then the observers, one of whom may take its time.
     #[cold]
     fn tell_news(&self) {
-        if let Some(watch) = self.watch.get() {
-            let newest = self.breaker.period();
-            watch.send_if_modified(|told| {
-                let newer = newest.0 > told.0;
-                if newer {
-                    *told = newest;
-                }
-                newer
-            });
-        }
-        self.wake_parked();
+        self.show_period();
         self.breaker.deliver(|transition| {
+            // Also for those whose transition is told here, and who find no news any more.
+            self.show_period();
             self.observers.tell(|| Event::Transition { policy: self.name, transition });
         });
+    }
+
+    /// Shows the newest period to those who wait for it.
+    fn show_period(&self) {
+        if let Some(watch) = self.watch.get() {
+            send_newer(watch, self.breaker.period());
+        }
+        self.wake_parked();
     }
 
     /// Wakes callers that wait for the service to become ready, if they would be refused now.
@@ -270,10 +274,21 @@ impl Core {
     }
 
     pub(super) fn watch(&self) -> StateWatch {
-        let watch = self.watch.get_or_init(|| {
-            // A transition that is told in between has a greater generation, or is this one.
-            watch::Sender::new(self.breaker.period())
-        });
-        StateWatch(watch.subscribe())
+        let watch = self.watch.get_or_init(|| watch::Sender::new(self.breaker.period()));
+        let receiver = watch.subscribe();
+        // A transition in between may have found no watch to tell. It is seen here: whoever made it has
+        // given the lock back before looking for the watch.
+        send_newer(watch, self.breaker.period_in_order());
+        StateWatch(receiver)
     }
+}
+
+fn send_newer(watch: &watch::Sender<(u64, State)>, newest: (u64, State)) {
+    watch.send_if_modified(|told| {
+        let newer = newest.0 > told.0;
+        if newer {
+            *told = newest;
+        }
+        newer
+    });
 }

@@ -99,9 +99,15 @@ impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
 ///
 /// It refuses at once while the circuit does, even over a service that is never ready: see
 /// [readiness](crate::docs::readiness).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CircuitBreaker<S, C = DefaultClassifier> {
     guard: Guard<S, Judged<C>>,
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for CircuitBreaker<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.guard.fmt(f)
+    }
 }
 
 impl<S, C> CircuitBreaker<S, C> {

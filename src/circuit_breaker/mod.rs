@@ -132,12 +132,13 @@
 //!
 //! # Memory and cost
 //!
-//! No allocation per call, admitted or refused, and no work that grows with the calls in the window.
+//! No allocation per call, admitted or refused, and no work that grows with the calls in the window. A
+//! call for a key that is new makes its circuit.
 //!
 //! | what | bytes |
 //! |---|---:|
 //! | a circuit with the default window | 1 120 |
-//! | a key of [`Circuits`] with the default window and a number for a key | 860 |
+//! | a key of [`Circuits`] with the default window and a number for a key | 900 |
 //! | a result in a count window | ¼ |
 //! | a layer value: a reference counter for each of several threads | 2 100 |
 //! | more, once a circuit has refused a call | 1 024 |

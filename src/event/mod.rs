@@ -133,8 +133,7 @@ static PROCESS: OnceLock<Arc<dyn Observer>> = OnceLock::new();
 /// Tells `observer` of every event of every policy in this process.
 ///
 /// # Errors
-/// Gives the observer back when there is one already: there is one per process, set where the program
-/// starts.
+/// When there is one already, which stays: there is one per process, set where the program starts.
 pub fn observe<O: Observer>(observer: O) -> Result<(), AlreadyObserved> {
     PROCESS.set(Arc::new(observer)).map_err(|_| AlreadyObserved(()))
 }
@@ -196,7 +195,10 @@ impl Observers {
 /// Runs somebody else's code. It may run with a permit in hand, or while a dropped future unwinds: its
 /// panic must neither lose the one nor abort the other.
 fn guarded(run: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(run));
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+        // What was thrown may throw again when it is dropped.
+        std::mem::forget(payload);
+    }
 }
 
 impl fmt::Debug for Observers {

@@ -142,6 +142,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.kept = self.policy.refuses();
         if self.kept.is_some() {
+            self.berth = None;
             return Poll::Ready(Ok(()));
         }
         match self.inner.poll_ready(cx) {

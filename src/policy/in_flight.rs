@@ -13,6 +13,7 @@ struct Node {
     previous: u32,
     next: u32,
     old: bool,
+    taken: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ impl InFlight {
     /// Adds a call and gives its slot. A start before the newest one's is taken as equal to that.
     pub(crate) fn insert(&mut self, start: u64) -> u32 {
         let start = self.nodes.get(self.newest as usize).map_or(start, |n| n.start.max(start));
-        let node = Node { start, previous: self.newest, next: NONE, old: false };
+        let node = Node { start, previous: self.newest, next: NONE, old: false, taken: true };
         let slot = if self.free == NONE {
             self.nodes.push(node);
             (self.nodes.len() - 1) as u32
@@ -74,9 +75,14 @@ impl InFlight {
         slot
     }
 
-    /// Removes the call in a slot that [`insert`](Self::insert) gave since the last clearing.
+    /// Removes the call in a slot that [`insert`](Self::insert) gave since the last clearing. Any other
+    /// slot, as a permit of another breaker may name, is none.
     pub(crate) fn remove(&mut self, slot: u32) {
-        let Node { previous, next, old, .. } = self.nodes[slot as usize];
+        let Some(node) = self.nodes.get_mut(slot as usize).filter(|node| node.taken) else {
+            return;
+        };
+        node.taken = false;
+        let Node { previous, next, old, .. } = *node;
         match previous {
             NONE => self.oldest = next,
             previous => self.nodes[previous as usize].next = next,

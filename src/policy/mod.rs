@@ -18,7 +18,7 @@ pub use self::cause::{Cause, Explanation};
 /// Where a decision gets the time from: an [`Instant`], or something that reads a clock only if the
 /// decision needs it.
 pub trait Now: Copy {
-    /// The time; called at most once per decision.
+    /// The time; asked for only where the decision depends on it.
     fn now(self) -> Instant;
 }
 

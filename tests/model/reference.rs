@@ -267,7 +267,10 @@ impl Reference {
         if self.rules.drops_are_failures || late {
             return self.finish(call, Some(Said::Result { failed: true, slow }), None, now);
         }
-        let matters = call.kind != Kind::Probe || self.slow_probes_matter();
+        let matters = match call.kind {
+            Kind::Probe => self.slow_probes_matter(),
+            _ => self.rules.slow_rate.is_some(),
+        };
         self.finish(call, (slow && matters).then_some(Said::SlowDrop), None, now);
     }
 

@@ -25,9 +25,10 @@ use crate::{
 /// used that is closed and not in shadow. A circuit that is open, half-open or commanded is never
 /// forgotten; where no other can go, the call is admitted without a circuit of its own, and
 /// [`Event::Untracked`] says so. A key that is forgotten and comes back starts closed, with an empty
-/// window.
+/// window. A key whose circuit is open stays until it is called again or [removed](Self::remove): remove
+/// keys that are gone for good, or they will fill the table.
 ///
-/// From 1024 keys on the table has 16 parts with a bound of their own, and the sixteen least recently
+/// Finding a key takes the lock of its part of the table for a moment. From 1024 keys on the table has 16 parts with a bound of their own, and the sixteen least recently
 /// used of a part are looked at to find one that can go.
 ///
 /// ```
@@ -46,6 +47,8 @@ pub struct Circuits<K> {
 }
 
 struct Shared<K> {
+    /// Held while all circuits are being changed, so that one change does not overtake another.
+    reconfiguring: Mutex<()>,
     /// What a new circuit is made of.
     config: Mutex<Arc<CircuitBreakerConfig>>,
     options: Options,
@@ -80,7 +83,15 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         untracked.breaker.deliver(|_| {});
         let table = Table::new(max_keys);
         let config = Mutex::new(config);
-        Ok(Self { shared: Arc::new(Shared { config, options, table, untracked }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                reconfiguring: Mutex::default(),
+                config,
+                options,
+                table,
+                untracked,
+            }),
+        })
     }
 
     /// The circuit of a key, made if there is none; `None` when there is no room and none can go.
@@ -122,7 +133,8 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         self.shared.untracked.name
     }
 
-    /// The keys and circuits at one moment, part by part, in no particular order.
+    /// The keys and circuits at one moment, part by part, in no particular order. Keys are cloned, as
+    /// they are hashed and compared elsewhere, under the table's lock: they must not use the table.
     pub fn list(&self) -> Vec<(K, Circuit)> {
         let mut list = Vec::new();
         self.shared.table.for_each(|key, core| {
@@ -143,11 +155,14 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
             return Err(ConfigError::new("name", config.name, why));
         }
         let config = Arc::new(config);
+        let _turn = self.shared.reconfiguring.lock();
         // New circuits first: one that is made meanwhile has the new configuration either way.
         *self.shared.config.lock() = config.clone();
-        for (_, circuit) in self.list() {
-            circuit.core.breaker.reconfigure_valid(config.clone(), circuit.core.clock);
-            circuit.core.after();
+        let mut cores = Vec::new();
+        self.shared.table.for_each(|_, core| cores.push(core.clone()));
+        for core in cores {
+            core.breaker.reconfigure_valid(config.clone(), core.clock);
+            core.after();
         }
         Ok(())
     }

@@ -217,6 +217,13 @@ pub struct Hung {
     pub share: f64,
 }
 
+impl Hung {
+    /// At least `calls` hanging calls that are at least `share` of those in flight.
+    pub const fn new(calls: u32, share: f64) -> Self {
+        Self { calls, share }
+    }
+}
+
 impl Default for Hung {
     fn default() -> Self {
         Self { calls: 10, share: 0.5 }

@@ -20,8 +20,9 @@ impl Machine {
     }
 
     fn foresee_closed(&mut self, ramp_from: Option<u64>, now: u64) -> Foreseen {
-        if let Some(cause) = self.hangs(now) {
-            return (false, cause, None);
+        let hanging = self.hanging(now);
+        if let Some((cause, true)) = hanging {
+            return self.opens(cause, now, now);
         }
         let ramp = self.config.recovery_ramp.map_or(0, nanos);
         let passed = ramp_from.map_or(u64::MAX, |from| now.saturating_sub(from));
@@ -29,7 +30,16 @@ impl Machine {
             let share = rules::ramp_share(passed, ramp);
             return (true, Cause::Recovering { share }, Some(ramp - passed));
         }
-        (true, rules::standing(&self.config, self.window.counts(now), self.row), None)
+        let counts = self.window.counts(now);
+        let hanging = hanging.map(|(cause, _)| cause);
+        (true, rules::standing(&self.config, counts, self.row, hanging), None)
+    }
+
+    /// For a circuit that opens from `from` on.
+    fn opens(&self, cause: Cause, from: u64, now: u64) -> Foreseen {
+        let opening = self.openings.saturating_add(1);
+        let wait = rules::sleep(&self.config.sleep, opening, None, &mut self.rng.clone());
+        open(from.saturating_add(wait), cause, now)
     }
 
     fn foresee_half_open(&self, now: u64) -> Foreseen {
@@ -44,11 +54,7 @@ impl Machine {
             (_, Verdict::Undecided) => None,
         };
         match reopens {
-            Some((cause, from)) => {
-                let opening = self.openings.saturating_add(1);
-                let wait = rules::sleep(&self.config.sleep, opening, None, &mut self.rng.clone());
-                open(from.saturating_add(wait), cause, now)
-            }
+            Some((cause, from)) => self.opens(cause, from, now),
             None => (self.free_probes() > 0, cause, lease_end.map(|end| end.saturating_sub(now))),
         }
     }

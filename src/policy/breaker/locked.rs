@@ -7,7 +7,7 @@ use crate::sync::{MutexGuard, Ordering};
 
 impl Breaker {
     /// Passes every transition that nobody has been told of to `tell`, in order and outside the lock.
-    /// If somebody is at it already, that one tells them all.
+    /// If somebody is at it already, that one tells them all. The newest 256 are kept until then.
     pub fn deliver(&self, mut tell: impl FnMut(Transition)) {
         let mut machine = self.machine.lock();
         if machine.telling {

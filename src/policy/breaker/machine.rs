@@ -57,6 +57,8 @@ pub(super) struct Machine {
     pub(super) granted: Grant,
     /// Transitions that nobody has been told of yet, in order.
     pub(super) news: VecDeque<Transition>,
+    /// How many of them are kept; the oldest go first.
+    pub(super) untold: usize,
     /// Whether someone is telling them.
     pub(super) telling: bool,
     pub(super) rng: Rng,
@@ -101,6 +103,7 @@ impl Machine {
             recount_refusals: false,
             granted: Grant::Nothing,
             news: VecDeque::new(),
+            untold: usize::MAX,
             telling: false,
             rng: Rng::new(config.seed),
             config,
@@ -201,8 +204,9 @@ impl Machine {
         let counts = match (self.mode, self.phase, end) {
             (Mode::ForcedOpen | Mode::Disabled, ..) | (_, Phase::Open { .. }, _) => false,
             (.., End::Ignored) => false,
-            // As a probe it decides only where slowness does; else its slot is merely free again.
+            // Counts only where slowness does; else it says nothing, and a probe's slot is free again.
             (_, Phase::HalfOpen, End::CutSlow) => rules::slow_probes_count(&self.config),
+            (_, Phase::Closed { .. }, End::CutSlow) => self.config.slow_call_rate.is_some(),
             _ => true,
         };
         if !counts {
@@ -268,7 +272,12 @@ impl Machine {
     }
 
     /// Whether so many calls of a closed circuit hang that it opens.
-    pub(super) fn hangs(&mut self, now: u64) -> Option<Cause> {
+    fn hangs(&mut self, now: u64) -> Option<Cause> {
+        self.hanging(now).and_then(|(cause, trips)| trips.then_some(cause))
+    }
+
+    /// The calls of a closed circuit that hang, where there is a rule for them, and whether it trips.
+    pub(super) fn hanging(&mut self, now: u64) -> Option<(Cause, bool)> {
         let (Some(hung), Phase::Closed { .. }) = (self.config.hung, self.phase) else {
             return None;
         };
@@ -276,11 +285,8 @@ impl Machine {
         let observed = self.in_flight.older_than(self.slow_after(), now);
         let share = rules::share(observed.into(), in_flight.into());
         let (observed, in_flight, limit) = (observed.into(), in_flight.into(), hung.calls.into());
-        (observed >= limit && share >= hung.share).then_some(Cause::HungCalls {
-            observed,
-            in_flight,
-            limit,
-        })
+        let trips = observed >= limit && share >= hung.share;
+        Some((Cause::HungCalls { observed, in_flight, limit }, trips))
     }
 
     /// Begins a period of its own.
@@ -327,6 +333,9 @@ impl Machine {
             _ => None,
         };
         let generation = self.generation;
+        if self.news.len() >= self.untold {
+            self.news.pop_front();
+        }
         self.news.push_back(Transition { from, to, cause, generation, sleep, shadow });
     }
 

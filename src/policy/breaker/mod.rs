@@ -24,9 +24,13 @@
 //!
 //! # Cost
 //! Admitting while closed is one atomic load. Recording a success is one load where it changes
-//! nothing (a full count window of successes), else one compare-and-swap. Refusing is two loads and
-//! the clock. A short lock is taken by failures and slow calls, once per bucket of a time window, by
-//! probes, and while a recovery ramp or the in-flight rule is on.
+//! nothing (a full count window of successes), else one compare-and-swap, and the clock for a time
+//! window. Refusing is three loads and the clock. A short lock is taken by failures and slow calls, once
+//! per bucket of a time window, once per window (or 4096 successes) of a count window that is not all
+//! successes, by probes, and while a recovery ramp or the in-flight rule is on.
+//!
+//! What changed is told by [`deliver`](Breaker::deliver), which a caller without handle or layer calls
+//! when [`has_news`](Breaker::has_news) says so.
 
 pub(crate) mod config;
 mod fast;
@@ -61,6 +65,9 @@ use crate::{
     sync::{AtomicU64, Mutex, Ordering},
 };
 
+/// How many transitions are kept for [`Breaker::deliver`].
+const UNTOLD: usize = 256;
+
 /// A circuit breaker without clock, runtime or Tower.
 #[derive(Debug)]
 pub struct Breaker {
@@ -83,9 +90,13 @@ impl Breaker {
     /// [`ConfigError`] names the first value that cannot work.
     pub fn new(config: CircuitBreakerConfig, now: Instant) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self::from_valid(Arc::new(config), now))
+        let breaker = Self::from_valid(Arc::new(config), now);
+        // Nobody may ever ask for them.
+        breaker.lock().untold = UNTOLD;
+        Ok(breaker)
     }
 
+    /// A breaker of a shell, which tells every transition.
     pub(crate) fn from_valid(config: Arc<CircuitBreakerConfig>, now: Instant) -> Self {
         let breaker = Self {
             origin: now,
@@ -186,8 +197,11 @@ impl Breaker {
         if !word.has(Word::REFUSE) {
             return Err(now);
         }
-        // A newer `until` than the word's is that of a later refusal, which is as good an answer.
         let until = self.until.load(Ordering::Acquire);
+        // The word is published after the time: if it is still the same, the time is its own.
+        if self.word.load(Ordering::Acquire) != word.0 {
+            return Err(now);
+        }
         match until.checked_sub(now).filter(|left| *left > 0) {
             Some(left) if word.state() == State::Open => Ok(Refusal {
                 reason: Reason::CircuitOpen,

@@ -39,7 +39,8 @@ impl Machine {
     /// Until when [`Word::REFUSE`] holds.
     pub(super) fn until(&self) -> u64 {
         match (self.state(), self.phase) {
-            (State::ForcedOpen, _) => u64::MAX,
+            // Never asked for: such a refusal knows no time.
+            (State::ForcedOpen | State::Disabled, _) => 0,
             (_, Phase::Open { until }) => until,
             (_, Phase::HalfOpen) => self.lease_end().unwrap_or(0),
             (_, Phase::Closed { .. }) => 0,

@@ -68,7 +68,12 @@ pub(super) fn successes_before_volume(config: &CircuitBreakerConfig, counts: Cou
 }
 
 /// What holds in a closed circuit: the rule that is nearest to tripping, the rates first.
-pub(super) fn standing(config: &CircuitBreakerConfig, counts: Counts, row: u32) -> Cause {
+pub(super) fn standing(
+    config: &CircuitBreakerConfig,
+    counts: Counts,
+    row: u32,
+    hanging: Option<Cause>,
+) -> Cause {
     let minimum = minimum_calls(config);
     let rate = |limit: Option<f64>, part, cause: fn(f64, f64) -> Cause| {
         let limit = limit?;
@@ -97,6 +102,10 @@ pub(super) fn standing(config: &CircuitBreakerConfig, counts: Counts, row: u32) 
         number(config.failures, counts.failures, |observed, limit| Cause::Failures {
             observed,
             limit,
+        }),
+        hanging.map(|cause| match cause {
+            Cause::HungCalls { observed, limit, .. } => (share(observed, limit), cause),
+            _ => (0.0, cause),
         }),
     ]
     .into_iter()

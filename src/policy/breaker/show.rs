@@ -76,6 +76,12 @@ impl Breaker {
         (word.generation(), word.state())
     }
 
+    /// The same, after every change that has been made so far.
+    pub(crate) fn period_in_order(&self) -> (u64, State) {
+        let machine = self.lock();
+        (machine.generation, machine.state())
+    }
+
     /// Whether the circuit only reports what it would do.
     pub fn is_shadow(&self) -> bool {
         Word(self.word.load(Ordering::Acquire)).has(Word::SHADOW)

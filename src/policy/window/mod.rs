@@ -109,7 +109,8 @@ pub(crate) enum Room {
 }
 
 impl Rolling {
-    /// An empty window whose time begins at zero. Sizes of zero are taken as one.
+    /// An empty window whose time begins at zero. Sizes of zero are taken as one, more than
+    /// 1024 buckets as 1024.
     pub fn new(shape: Window) -> Self {
         Self(match shape {
             Window::Count { size } => Kind::Count(CountWindow::new(size)),

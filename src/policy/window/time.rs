@@ -17,7 +17,8 @@ pub(super) struct TimeWindow {
 
 impl TimeWindow {
     pub(super) fn new(length: u64, buckets: u32) -> Self {
-        let width = (length / u64::from(buckets.max(1))).max(1);
+        let (length, buckets) = (length.max(1), buckets.clamp(1, 1024));
+        let width = (length / u64::from(buckets)).max(1);
         // One or two more than asked for, where the buckets do not divide the length.
         let len = length.div_ceil(width).max(1);
         Self {
@@ -36,18 +37,18 @@ impl TimeWindow {
 
     /// The number of the first bucket that counts at `now`.
     fn first_live(&self, now: u64) -> u64 {
-        now.checked_sub(self.length).map_or(0, |ended| ended / self.width + 1)
+        now.checked_sub(self.length).map_or(0, |ended| (ended / self.width).saturating_add(1))
     }
 
     /// The slots of buckets that have stopped counting at `now`, as many as there are at the most.
     fn expired(&self, now: u64) -> impl Iterator<Item = usize> {
-        let end = self.first_live(now).min(self.newest + 1);
+        let end = self.first_live(now).min(self.newest.saturating_add(1));
         (self.oldest..end).map(|number| self.slot(number))
     }
 
     pub(super) fn advance(&mut self, now: u64) {
         let end = self.first_live(now);
-        for number in self.oldest..end.min(self.newest + 1) {
+        for number in self.oldest..end.min(self.newest.saturating_add(1)) {
             let slot = self.slot(number);
             self.totals.remove(std::mem::take(&mut self.buckets[slot]));
         }
