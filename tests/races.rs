@@ -1,7 +1,6 @@
 //! Races that went wrong once: what a thread shows while another one tells, subscribes or commands.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[allow(dead_code, unused_imports, reason = "shared with the contract suite, which uses all of it")]
 mod support;
 
 use std::{
