@@ -5,6 +5,7 @@
 //! round, so that whatever disturbs the machine disturbs them alike; [`report`] sets ours beside
 //! theirs. Only ratios within one run hold anywhere else.
 
+pub mod floor;
 pub mod growth;
 pub mod measure;
 pub mod ours;
@@ -63,17 +64,20 @@ pub enum Panel {
     Open,
     /// Calls through a layer from many tasks of a runtime; the service yields once.
     Runtime,
+    /// The parts of a call by themselves.
+    Floor,
 }
 
 impl Panel {
     /// All of them, in the order of the report.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Call,
         Self::CallErrors,
         Self::LayerCount,
         Self::LayerTime,
         Self::Open,
         Self::Runtime,
+        Self::Floor,
     ];
 
     /// The table's heading.
@@ -85,6 +89,7 @@ impl Panel {
             Self::LayerTime => "Tower layer, time window, closed, every call succeeds",
             Self::Open => "Open, every call refused",
             Self::Runtime => "Tower layer in a runtime, the service yields once",
+            Self::Floor => "The floor: parts of a call by themselves",
         }
     }
 }
@@ -93,5 +98,6 @@ impl Panel {
 pub fn subjects() -> Vec<Subject> {
     let mut all = ours::subjects();
     all.extend(rivals::subjects());
+    all.extend(floor::subjects());
     all
 }
