@@ -14,13 +14,18 @@ mod registry;
 #[path = "operators/shadow.rs"]
 mod shadow;
 
-use std::time::Duration;
+use std::{
+    future::Ready,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use portcullis::{
-    Circuit, CircuitBreakerConfig, Command, HalfOpen, Outcome, Reason, Sleep, Snapshot, State,
-    circuit_breaker::Permit,
+    Circuit, CircuitBreakerConfig, Command, Error, HalfOpen, Outcome, Reason, Sleep, Snapshot,
+    State, circuit_breaker::Permit,
 };
 use tokio::time::advance;
+use tower::{Layer, Service, ServiceExt};
 
 const NS: Duration = Duration::from_nanos(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -218,6 +223,24 @@ async fn said_twice_a_command_still_begins_a_period() {
     }
 }
 
+/// A service whose `poll_ready` always fails.
+#[derive(Clone, Copy, Debug)]
+struct NeverReady;
+
+impl Service<()> for NeverReady {
+    type Response = ();
+    type Error = Error<&'static str>;
+    type Future = Ready<Result<(), Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Err(Error::Inner("gone")))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        unreachable!("it is never ready")
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_forced_lasts_until_commanded_otherwise() {
     let forced = circuit(config());
@@ -230,7 +253,11 @@ async fn what_was_forced_lasts_until_commanded_otherwise() {
     let disabled = circuit(config().drops_are_failures(true).slow_calls(SECOND, 0.1));
     disabled.disable();
     let generation = disabled.snapshot().generation;
+    let mut never_ready = disabled.layer().layer(NeverReady);
     for _ in 0..2 {
+        for _ in 0..100 {
+            assert_eq!(never_ready.ready().await.map(|_| ()), Err(Error::Inner("gone")));
+        }
         settle(&disabled, 100, Outcome::Failure);
         settle(&disabled, 100, Outcome::Success);
         drop(disabled.try_acquire());

@@ -1,9 +1,6 @@
 //! What is told of a circuit: every event, in order, with the right values, once. What `tracing` gets is
-//! in `telemetry/bridge.rs`; `Untracked` and `Evicted` are told in `keyed.rs`.
+//! in `tracing_bridge.rs`; `Untracked` and `Evicted` are told in `keyed.rs`.
 
-#[cfg(feature = "tracing")]
-#[path = "telemetry/bridge.rs"]
-mod bridge;
 mod support;
 
 use std::{

@@ -55,8 +55,6 @@ type Opened = (CircuitBreakerConfig, fn(&Circuit), &'static str);
 async fn open_it_says_which_rule_opened_it_and_when_that_changes() {
     let plain =
         || CircuitBreakerConfig::new("payments").no_failure_rate().sleep(Sleep::fixed(10 * SECOND));
-    let mut one_hangs = Hung::default();
-    one_hangs.calls = 1;
     let opened: [Opened; 6] = [
         (
             plain().failure_rate(0.5),
@@ -116,7 +114,7 @@ async fn open_it_says_which_rule_opened_it_and_when_that_changes() {
         "payments is open and refuses calls: 100 % of calls were slow (limit 50 %); \
          this changes in 10s",
     );
-    let hangs = circuit(plain().slow_call_after(SECOND).hung(one_hangs));
+    let hangs = circuit(plain().slow_call_after(SECOND).hung(Hung::new(1, 0.5)));
     let _hanging = hangs.try_acquire().unwrap();
     advance(2 * SECOND).await;
     assert!(hangs.try_acquire().is_err());

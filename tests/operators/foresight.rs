@@ -11,12 +11,6 @@ use tokio::time::advance;
 
 use super::{COMMANDS, SECOND, STATES, circuit, config};
 
-fn hung(calls: u32) -> Hung {
-    let mut hung = Hung::default();
-    hung.calls = calls;
-    hung
-}
-
 #[tokio::test(start_paused = true)]
 async fn for_every_state_and_command() {
     for before in &STATES {
@@ -46,7 +40,8 @@ async fn for_every_state_and_command() {
 #[tokio::test(start_paused = true)]
 async fn for_calls_that_hang() {
     for sleep in [10 * SECOND, Duration::ZERO] {
-        let rules = config().slow_call_after(SECOND).hung(hung(3)).sleep(Sleep::fixed(sleep));
+        let rules =
+            config().slow_call_after(SECOND).hung(Hung::new(3, 0.5)).sleep(Sleep::fixed(sleep));
         for later in [SECOND, SECOND * 2] {
             let circuit = circuit(rules.clone());
             let _hanging = [(); 3].map(|()| circuit.try_acquire().expect("closed"));
@@ -86,7 +81,7 @@ fn rules() -> impl Strategy<Value = CircuitBreakerConfig> {
                 .probe_lease(Duration::from_millis(lease))
                 .slow_call_after(Duration::from_millis(after))
                 .seed(7);
-            hanging.map_or(rules.clone(), |calls| rules.hung(hung(calls)))
+            hanging.map_or(rules.clone(), |calls| rules.hung(Hung::new(calls, 0.5)))
         },
     )
 }

@@ -147,17 +147,26 @@ async fn what_is_slow_or_hangs_is_asked_by_the_limits_in_force() {
     two.success();
     assert_eq!(counts(&circuit), (2, 0, 1));
 
-    let hung = |calls| {
-        let mut hung = Hung::default();
-        hung.calls = calls;
-        lax().slow_call_after(SECOND).hung(hung)
+    let hung = |after, calls| lax().slow_call_after(after).hung(Hung::new(calls, 0.5));
+    let in_flight = || {
+        let circuit = super::circuit(hung(SECOND, 7));
+        let calls = [(); 5].map(|()| circuit.try_acquire().expect("closed"));
+        (circuit, calls)
     };
-    let circuit = super::circuit(hung(6));
-    let _hanging = [(); 5].map(|()| circuit.try_acquire().expect("closed"));
+    let (circuit, _hanging) = in_flight();
     advance(2 * SECOND).await;
-    change(&circuit, hung(5));
+    change(&circuit, hung(SECOND, 5));
     assert_eq!(circuit.state(), State::Closed);
     assert_eq!(refused(&circuit).0, Reason::CircuitOpen, "the next call sees that five hang");
+
+    // Seen to hang by one limit, they do not by a longer one.
+    let (circuit, _hanging) = in_flight();
+    advance(2 * SECOND).await;
+    let _sixth = circuit.try_acquire().expect("seven must hang");
+    change(&circuit, hung(10 * SECOND, 5));
+    let _seventh = circuit.try_acquire().expect("none hangs yet");
+    advance(8 * SECOND + super::NS).await;
+    assert_eq!(refused(&circuit).0, Reason::CircuitOpen, "five hang by the longer one too");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,14 +1,21 @@
 //! Events as `tracing` gets them: levels, target, fields and text.
+//!
+//! A program of its own: `tracing` asks a subscriber of one thread about a place in the code when any
+//! thread first comes by, and remembers the answer for all. So there is one subscriber for the process,
+//! installed before anything happens, which keeps what each test's thread did apart.
+#![cfg(feature = "tracing")]
 
 use std::{
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::Duration,
 };
 
 use portcullis::{
-    Circuit, CircuitBreakerConfig, Circuits, Command, Event, Options, Outcome, State,
+    Circuit, CircuitBreakerConfig, Circuits, Command, Error, Event, HalfOpen,
+    KeyedCircuitBreakerLayer, Options, Outcome, Sleep, State,
 };
 use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
@@ -17,10 +24,31 @@ use tracing::{
     field::{Field, Visit},
     level_filters::LevelFilter,
     span,
-    subscriber::{DefaultGuard, set_default},
+    subscriber::{Interest, set_global_default},
 };
 
-use crate::{SECOND, config, observed};
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Waits 10 s exactly, and closes after one good probe.
+fn config() -> CircuitBreakerConfig {
+    CircuitBreakerConfig::new("db")
+        .sleep(Sleep::fixed(10 * SECOND))
+        .half_open(HalfOpen::counts(1, 1))
+}
+
+fn circuit() -> Circuit {
+    Circuit::new(config()).expect("a valid config")
+}
+
+/// A circuit with an observer besides, and what that was told.
+fn observed() -> (Circuit, impl Fn() -> Vec<Event>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&told);
+    let options =
+        Options::new().observer(move |event: &Event| log.lock().expect("whole").push(*event));
+    let circuit = Circuit::with(config(), options).expect("a valid config");
+    (circuit, move || std::mem::take(&mut *told.lock().expect("whole")))
+}
 
 /// One event of `tracing`: its fields as text, the message among them.
 #[derive(Clone, Debug)]
@@ -40,27 +68,32 @@ impl Visit for Line {
     }
 }
 
-/// A subscriber that keeps every event up to a level.
-#[derive(Clone, Debug)]
-struct Keeps {
-    most: LevelFilter,
-    lines: Arc<Mutex<Vec<Line>>>,
+thread_local! {
+    static MOST: Cell<LevelFilter> = const { Cell::new(LevelFilter::OFF) };
+    static PANICS: Cell<bool> = const { Cell::new(false) };
+    static LINES: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
+/// The subscriber of the process. Each thread says up to which level it listens.
+#[derive(Debug)]
+struct Keeps;
+
 impl Subscriber for Keeps {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.most
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        // Asked again each time, since threads differ.
+        Interest::sometimes()
     }
 
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.most)
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= MOST.get()
     }
 
     fn event(&self, event: &tracing::Event<'_>) {
+        assert!(!PANICS.get(), "the subscriber panics");
         let (level, target) = (*event.metadata().level(), event.metadata().target().to_owned());
         let mut line = Line { level, target, fields: BTreeMap::new() };
         event.record(&mut line);
-        self.lines.lock().expect("whole").push(line);
+        LINES.with_borrow_mut(|lines| lines.push(line));
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -76,22 +109,24 @@ impl Subscriber for Keeps {
     fn exit(&self, _: &span::Id) {}
 }
 
-impl Keeps {
-    /// Listens on this thread until the guard goes.
-    fn up_to(most: LevelFilter) -> (Self, DefaultGuard) {
-        let keeps = Self { most, lines: Arc::default() };
-        (keeps.clone(), set_default(keeps))
-    }
+/// From here on this thread listens up to a level. The first thing that every test here does; another
+/// may have had the thread before.
+fn listen(most: LevelFilter) {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| set_global_default(Keeps).expect("nobody else sets one"));
+    MOST.set(most);
+    PANICS.set(false);
+    LINES.take();
+}
 
-    fn take(&self) -> Vec<Line> {
-        std::mem::take(&mut *self.lines.lock().expect("whole"))
-    }
+fn lines() -> Vec<Line> {
+    LINES.take()
 }
 
 /// The one line there is, which comes from this library.
 #[track_caller]
-fn only(keeps: &Keeps) -> (Level, BTreeMap<&'static str, String>) {
-    let mut lines = keeps.take();
+fn only() -> (Level, BTreeMap<&'static str, String>) {
+    let mut lines = lines();
     assert_eq!(lines.len(), 1, "{lines:#?}");
     let Line { level, target, fields } = lines.remove(0);
     assert_eq!(target, "portcullis::circuit_breaker");
@@ -102,14 +137,10 @@ fn fields<const N: usize>(pairs: [(&'static str, &str); N]) -> BTreeMap<&'static
     pairs.map(|(name, value)| (name, value.to_owned())).into()
 }
 
-fn circuit(config: CircuitBreakerConfig) -> Circuit {
-    Circuit::new(config).expect("a valid config")
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_transition_is_a_warning_when_it_refuses_and_information_when_it_does_not() {
-    let (keeps, _guard) = Keeps::up_to(LevelFilter::TRACE);
-    let circuit = circuit(config());
+    listen(LevelFilter::TRACE);
+    let circuit = circuit();
     for (command, level, from, to, shadow) in [
         (Command::Open, Level::WARN, "closed", "open", "false"),
         (Command::HalfOpen, Level::INFO, "open", "half_open", "false"),
@@ -136,16 +167,16 @@ async fn a_transition_is_a_warning_when_it_refuses_and_information_when_it_does_
             ("portcullis.generation", &generation),
             ("portcullis.shadow", shadow),
         ]);
-        assert_eq!(only(&keeps), (level, expected), "{command}");
+        assert_eq!(only(), (level, expected), "{command}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn refusals_stay_at_debug() {
-    let (keeps, _guard) = Keeps::up_to(LevelFilter::TRACE);
-    let circuit = circuit(config());
+    listen(LevelFilter::TRACE);
+    let circuit = circuit();
     circuit.open();
-    keeps.take();
+    lines();
     advance(4 * SECOND).await;
     for _ in 0..2 {
         let refused = circuit.try_acquire().expect_err("open");
@@ -154,12 +185,12 @@ async fn refusals_stay_at_debug() {
             ("portcullis.policy", "db"),
             ("error.type", "circuit_open"),
         ]);
-        assert_eq!(only(&keeps), (Level::DEBUG, expected));
+        assert_eq!(only(), (Level::DEBUG, expected));
     }
     circuit.shadow();
     circuit.half_open();
     let _probe = circuit.try_acquire().expect("a probe");
-    keeps.take();
+    lines();
     drop(circuit.try_acquire());
     let expected = fields([
         ("message", "db: would refuse: probe_limit"),
@@ -167,40 +198,40 @@ async fn refusals_stay_at_debug() {
         ("error.type", "probe_limit"),
         ("portcullis.shadow", "true"),
     ]);
-    assert_eq!(only(&keeps), (Level::DEBUG, expected));
+    assert_eq!(only(), (Level::DEBUG, expected));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_without_room_is_told_at_debug_and_a_forgotten_key_is_not() {
-    let (keeps, _guard) = Keeps::up_to(LevelFilter::TRACE);
+    listen(LevelFilter::TRACE);
     let circuits: Circuits<u32> =
         Circuits::new(config(), 1, Options::new()).expect("a valid config");
-    let layer = portcullis::KeyedCircuitBreakerLayer::of(circuits.clone(), |key: &u32| *key);
-    let service = layer.layer(service_fn(|_: u32| async { Ok::<(), portcullis::Error<()>>(()) }));
+    let layer = KeyedCircuitBreakerLayer::of(circuits.clone(), |key: &u32| *key);
+    let service = layer.layer(service_fn(|_: u32| async { Ok::<(), Error<()>>(()) }));
     for key in 0..3 {
         service.clone().oneshot(key).await.expect("the service works");
     }
-    assert!(keeps.take().is_empty(), "calls and forgotten keys are for metrics");
+    assert!(lines().is_empty(), "calls and forgotten keys are for metrics");
     circuits.get(&2).expect("known").force_open();
-    keeps.take();
+    lines();
     service.clone().oneshot(3).await.expect("let in");
     let expected = fields([
         ("message", "db: no room for another key; the call goes untracked"),
         ("portcullis.policy", "db"),
     ]);
-    assert_eq!(only(&keeps), (Level::DEBUG, expected));
+    assert_eq!(only(), (Level::DEBUG, expected));
 }
 
 #[tokio::test(start_paused = true)]
 async fn calls_are_no_lines() {
-    let (keeps, _guard) = Keeps::up_to(LevelFilter::TRACE);
+    listen(LevelFilter::TRACE);
     // Not even where an observer is told of each.
-    let (circuit, told) = observed(config());
+    let (circuit, told) = observed();
     circuit.try_acquire().expect("closed").success();
     circuit.try_acquire().expect("closed").failure();
     circuit.try_acquire().expect("closed").settle(Outcome::Ignored);
     drop(circuit.try_acquire());
-    assert_eq!((keeps.take().len(), told.take().len()), (0, 4));
+    assert_eq!((lines().len(), told().len()), (0, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,50 +243,25 @@ async fn a_subscriber_gets_what_it_wants_and_the_observer_gets_all() {
         (LevelFilter::INFO, vec![Level::WARN, Level::INFO, Level::INFO]),
         (LevelFilter::DEBUG, vec![Level::WARN, Level::DEBUG, Level::INFO, Level::INFO]),
     ] {
-        let (keeps, _guard) = Keeps::up_to(most);
-        let (circuit, told) = observed(config());
+        listen(most);
+        let (circuit, told) = observed();
         circuit.open();
         let _ = circuit.try_acquire();
         advance(10 * SECOND).await;
         circuit.try_acquire().expect("a probe").success();
-        let levels: Vec<Level> = keeps.take().iter().map(|line| line.level).collect();
+        let levels: Vec<Level> = lines().iter().map(|line| line.level).collect();
         assert_eq!(levels, expected, "up to {most}");
-        let told = told.take();
+        let told = told();
         assert_eq!(told.len(), 5, "{told:?}");
         assert!(matches!(told[1], Event::Rejected(_)));
     }
 }
 
-/// A subscriber that panics at every event.
-#[derive(Debug)]
-struct Panics;
-
-impl Subscriber for Panics {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        panic!("the subscriber panics");
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_panics_breaks_nothing() {
-    let _guard = set_default(Panics);
-    let (circuit, told) = observed(config());
+    listen(LevelFilter::TRACE);
+    PANICS.set(true);
+    let (circuit, told) = observed();
     let mut watch = circuit.subscribe();
     circuit.open();
     assert_eq!(watch.changed().await, Some(State::Open));
@@ -267,15 +273,15 @@ async fn a_subscriber_that_panics_breaks_nothing() {
     assert_eq!(circuit.snapshot().probes_in_flight, 0);
     circuit.try_acquire().expect("the slot is free").success();
     assert_eq!((circuit.state(), watch.changed().await), (State::Closed, Some(State::Closed)));
-    assert_eq!(told.take().len(), 6, "the observer is told all the same");
+    assert_eq!(told().len(), 6, "the observer is told all the same");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_long_wait_is_written_as_people_read_it() {
-    let (keeps, _guard) = Keeps::up_to(LevelFilter::WARN);
-    let circuit = circuit(config());
+    listen(LevelFilter::WARN);
+    let circuit = circuit();
     circuit.open_for(Duration::from_millis(90_500));
-    let (_, fields) = only(&keeps);
+    let (_, fields) = only();
     assert_eq!(
         fields["message"],
         "db: closed -> open: the command `open_for 90.5s` was given; for 90.5s"
