@@ -5,7 +5,7 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     error::Error as StdError,
-    fmt,
+    fmt, io,
     sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
@@ -167,6 +167,9 @@ impl Rejection {
     ///
     /// let boxed: BoxError = Rejection::new(Reason::CircuitOpen, "search").into();
     /// assert_eq!(Rejection::find(&*boxed).unwrap().policy(), "search");
+    ///
+    /// let wrapped: BoxError = std::io::Error::other(boxed).into();
+    /// assert_eq!(Rejection::find(&*wrapped).unwrap().policy(), "search");
     /// ```
     pub fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
         let mut next = Some(error);
@@ -174,7 +177,12 @@ impl Rejection {
             if let Some(found) = error.downcast_ref::<Self>() {
                 return Some(found);
             }
-            next = error.source();
+            // An `io::Error` passes over what it wraps: its source is that one's source.
+            let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            next = match wrapped {
+                Some(wrapped) => Some(wrapped),
+                None => error.source(),
+            };
         }
         None
     }
