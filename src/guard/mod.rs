@@ -139,35 +139,19 @@ where
     type Error = S::Error;
     type Future = Guarded<S::Future, P::Permit>;
 
+    #[inline(always)]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.kept = self.policy.refuses();
-        if self.kept.is_some() {
-            self.berth = None;
-            return Poll::Ready(Ok(()));
+        if let Some(rejection) = self.policy.refuses() {
+            return self.keep(rejection);
         }
+        self.kept = None;
         match self.inner.poll_ready(cx) {
-            Poll::Ready(ready) => {
-                self.berth = None;
-                if let Err(error) = ready {
-                    let result = Err(error);
-                    self.policy.not_ready(&result);
-                    return Poll::Ready(result.map(drop));
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => {
-                self.policy.parking().moor(&mut self.berth, cx.waker());
-                // Looked at again after mooring: what began in between did not wake us.
-                self.kept = self.policy.refuses();
-                if self.kept.is_none() {
-                    return Poll::Pending;
-                }
-                self.berth = None;
-                Poll::Ready(Ok(()))
-            }
+            Poll::Ready(Ok(())) if self.berth.is_none() => Poll::Ready(Ok(())),
+            answer => self.take_answer::<Req>(answer, cx),
         }
     }
 
+    #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
         if let Some(rejection) = self.kept.take() {
             self.policy.refused(&rejection);
@@ -180,6 +164,49 @@ where
                 Guarded::Calling { future, permit }
             }
             Err(rejection) => Guarded::Refused { rejection: Some(rejection) },
+        }
+    }
+}
+
+impl<S, P> Guard<S, P> {
+    /// Ready to give this refusal, whatever becomes of the policy before the call.
+    #[cold]
+    fn keep<E>(&mut self, rejection: Rejection) -> Poll<Result<(), E>> {
+        self.kept = Some(rejection);
+        self.berth = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// What the inner service answered, where it is not simply ready.
+    #[cold]
+    fn take_answer<Req>(
+        &mut self,
+        answer: Poll<Result<(), S::Error>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), S::Error>>
+    where
+        S: Service<Req>,
+        P: Ready<S::Response, S::Error>,
+    {
+        match answer {
+            Poll::Ready(Ok(())) => {
+                self.berth = None;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => {
+                self.berth = None;
+                let result = Err(error);
+                self.policy.not_ready(&result);
+                Poll::Ready(result.map(drop))
+            }
+            Poll::Pending => {
+                self.policy.parking().moor(&mut self.berth, cx.waker());
+                // Looked at again after mooring: what began in between did not wake us.
+                match self.policy.refuses() {
+                    Some(rejection) => self.keep(rejection),
+                    None => Poll::Pending,
+                }
+            }
         }
     }
 }
