@@ -150,7 +150,7 @@ impl Core {
 
     /// The refusal of a call that the breaker need not be asked about: what a flood of calls to a
     /// broken service meets.
-    #[inline(never)]
+    #[inline]
     pub(super) fn refuse_at_once(&self) -> Option<Rejection> {
         let refusal = self.breaker.refuses(self.clock)?;
         Some(self.refuse(self.rejection(refusal)))

@@ -154,22 +154,31 @@ impl Circuit {
     ) -> Result<T, E> {
         // The usual case by itself, small enough to be inlined: a closed circuit that nobody listens to,
         // and a success that changes no decision.
-        if let Some(plain) = self.core.admit_simply() {
-            let mut permit = Some(Simple { core: &self.core, classify, plain });
+        let core: &Core = &self.core;
+        if let Some(plain) = core.admit_simply() {
+            let mut permit = Some(Simple { core, classify, plain });
             let result = attended(&mut permit, run);
             if let Some(permit) = permit {
                 permit.settle(&result);
             }
             return result;
         }
+        self.call_unusually(classify, run)
+    }
+
+    /// Kept out of the usual case, which stays short for it.
+    #[inline(never)]
+    fn call_unusually<T, E: CarryRejection>(
+        &self,
+        classify: &impl Classify<T, E>,
+        run: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         match self.core.refuse_at_once() {
             Some(rejection) => Err(rejection.into()),
             None => self.call_attentively(classify, run),
         }
     }
 
-    /// Kept out of the usual case, which stays short for it.
-    #[inline(never)]
     fn call_attentively<T, E: CarryRejection>(
         &self,
         classify: &impl Classify<T, E>,

@@ -11,12 +11,16 @@ use std::{
 
 use portcullis::clock::{ClockFn, quanta_now, tokio_now};
 
-use crate::{Batch, Panel, Subject};
+use crate::{
+    Batch, Panel, Subject,
+    service::{Errors, Fault, answer, calls},
+};
 
 /// All parts.
 pub fn subjects() -> Vec<Subject> {
     let part = |name, what, make| Subject::new(name, "no breaker", Panel::Floor, what, make);
     vec![
+        part("floor-call", "the service behind two atomic loads and their branches", loads),
         part("floor-clock", "tokio's clock, and the time since an instant", || time(tokio_now)),
         part("floor-clock-quanta", "quanta's clock, and the time since an instant", || {
             time(quanta_now)
@@ -42,6 +46,21 @@ pub fn subjects() -> Vec<Subject> {
             },
         ),
     ]
+}
+
+/// The least that a breaker without a window could do: ask before, and look after.
+fn loads() -> Batch {
+    let (before, after) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    calls(Errors::Never, move |request| {
+        if before.load(Ordering::Acquire) != 0 {
+            return Err(Fault::Service);
+        }
+        let result = answer(request);
+        if result.is_err() || after.load(Ordering::Acquire) != u64::MAX {
+            after.fetch_sub(1, Ordering::AcqRel);
+        }
+        result
+    })
 }
 
 fn repeat(times: u64, mut run: impl FnMut()) {
