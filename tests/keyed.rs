@@ -16,7 +16,7 @@ use std::{
     future::ready,
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
@@ -28,7 +28,7 @@ use portcullis::{
     Circuit, CircuitBreakerConfig, Circuits, Error, Event, HalfOpen, KeyedCircuitBreakerLayer,
     Options, Outcome, Sleep, State,
 };
-use support::Caller;
+use support::{Caller, Told};
 use tower::{Layer, Service, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,21 +44,6 @@ fn config() -> CircuitBreakerConfig {
 
 fn circuits(max_keys: usize) -> Circuits<u32> {
     Circuits::new(config(), max_keys, Options::new()).expect("a valid config")
-}
-
-/// What an observer was told, in order.
-#[derive(Clone, Debug, Default)]
-struct Told(Arc<Mutex<Vec<Event>>>);
-
-impl Told {
-    fn options(&self) -> Options {
-        let log = Arc::clone(&self.0);
-        Options::new().observer(move |event: &Event| log.lock().expect("whole").push(*event))
-    }
-
-    fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.0.lock().expect("whole"))
-    }
 }
 
 const EVICTED: Event = Event::Evicted { policy: "shards" };

@@ -8,12 +8,10 @@
     reason = "a test may panic, and picks any instant to begin with"
 )]
 
+mod support;
+
 use std::{
-    sync::{
-        Barrier,
-        atomic::{AtomicU32, AtomicU64, Ordering},
-    },
-    thread,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -21,24 +19,13 @@ use portcullis::{
     CircuitBreakerConfig, Command, HalfOpen, Outcome, Sleep, State, Window,
     policy::breaker::Breaker,
 };
+use support::on_threads;
 
-const THREADS: u64 = 8;
+const THREADS: u32 = 8;
+const ALL: u64 = THREADS as u64;
 
 fn config(window: Window) -> CircuitBreakerConfig {
     CircuitBreakerConfig::new("stress").window(window).sleep(Sleep::fixed(Duration::from_secs(1)))
-}
-
-fn on_threads(run: impl Fn(u64) + Sync) {
-    let barrier = Barrier::new(THREADS as usize);
-    thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (run, barrier) = (&run, &barrier);
-            scope.spawn(move || {
-                barrier.wait();
-                run(thread);
-            });
-        }
-    });
 }
 
 #[test]
@@ -49,7 +36,8 @@ fn each_result_is_counted_once() {
     let window = Window::Time { length: Duration::from_secs(1_000), buckets: 10 };
     let breaker = Breaker::new(config(window).failure_rate(1.0), start).unwrap();
     let clock = AtomicU64::new(0);
-    on_threads(|thread| {
+    on_threads(THREADS, |thread| {
+        let thread = u64::from(thread);
         for call in 0..EACH {
             let now = start + Duration::from_millis(clock.fetch_add(1, Ordering::Relaxed));
             let permit = breaker.admit(now).unwrap();
@@ -63,7 +51,7 @@ fn each_result_is_counted_once() {
     });
     let end = start + Duration::from_millis(clock.load(Ordering::Relaxed));
     let seen = breaker.snapshot(end);
-    assert_eq!((seen.calls, seen.failures), (THREADS * EACH * 3 / 4, THREADS * EACH / 4));
+    assert_eq!((seen.calls, seen.failures), (ALL * EACH * 3 / 4, ALL * EACH / 4));
 }
 
 /// Few failures, so that successes are recorded without the lock and threads meet on the credit.
@@ -73,7 +61,8 @@ fn no_success_is_lost_where_threads_meet() {
     let start = Instant::now();
     let window = Window::Time { length: Duration::from_secs(1_000), buckets: 10 };
     let breaker = Breaker::new(config(window), start).unwrap();
-    on_threads(|thread| {
+    on_threads(THREADS, |thread| {
+        let thread = u64::from(thread);
         for call in 0..EACH {
             let permit = breaker.admit(start).unwrap();
             let failed = call % 10_000 == thread;
@@ -82,14 +71,15 @@ fn no_success_is_lost_where_threads_meet() {
         }
     });
     let seen = breaker.snapshot(start);
-    assert_eq!((seen.calls, seen.failures), (THREADS * EACH, THREADS * EACH / 10_000));
+    assert_eq!((seen.calls, seen.failures), (ALL * EACH, ALL * EACH / 10_000));
 }
 
 #[test]
 fn a_count_window_holds_exactly_its_size() {
     let start = Instant::now();
     let breaker = Breaker::new(config(Window::count(64)).no_failure_rate(), start).unwrap();
-    on_threads(|thread| {
+    on_threads(THREADS, |thread| {
+        let thread = u64::from(thread);
         for call in 0..20_000 {
             let permit = breaker.admit(start).unwrap();
             let failed = (call * 7 + thread) % 5 == 0;
@@ -112,7 +102,8 @@ fn never_more_probes_than_configured_and_no_slot_is_lost() {
     let breaker = Breaker::new(config(Window::count(10)).half_open(half_open), start).unwrap();
     breaker.command(Command::HalfOpen, start);
     let (in_flight, most) = (AtomicU32::new(0), AtomicU32::new(0));
-    on_threads(|thread| {
+    on_threads(THREADS, |thread| {
+        let thread = u64::from(thread);
         for call in 0..20_000 {
             let Ok(permit) = breaker.admit(start) else { continue };
             assert!(permit.is_probe());
@@ -139,7 +130,7 @@ fn a_period_admits_its_total_and_not_one_more() {
         let breaker = Breaker::new(config.clone(), start).unwrap();
         breaker.command(Command::Open, start);
         let probes = AtomicU32::new(0);
-        on_threads(|_| {
+        on_threads(THREADS, |_| {
             for _ in 0..50 {
                 if let Ok(permit) = breaker.admit(start + Duration::from_secs(1)) {
                     assert!(permit.is_probe());
@@ -156,7 +147,8 @@ fn a_period_admits_its_total_and_not_one_more() {
 fn generations_grow_and_stale_results_change_nothing() {
     let start = Instant::now();
     let breaker = Breaker::new(config(Window::count(1_000)).no_failure_rate(), start).unwrap();
-    on_threads(|thread| {
+    on_threads(THREADS, |thread| {
+        let thread = u64::from(thread);
         let mut last = 0;
         for call in 0..5_000 {
             let permit = breaker.admit(start);
@@ -180,7 +172,8 @@ fn transitions_are_told_in_order_while_threads_command() {
     let start = Instant::now();
     let breaker = Breaker::new(config(Window::count(10)), start).unwrap();
     let (last, told) = (AtomicU64::new(0), AtomicU64::new(0));
-    on_threads(|thread| {
+    on_threads(THREADS, |thread| {
+        let thread = u64::from(thread);
         let command = if thread % 2 == 0 { Command::ForceOpen } else { Command::Disable };
         for _ in 0..2_000 {
             breaker.command(command, start);

@@ -5,15 +5,14 @@ mod support;
 
 use std::{
     future::{pending, ready},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use portcullis::{
-    Cause, Circuit, CircuitBreakerConfig, Command, Error, Event, HalfOpen, Options, Outcome,
-    Reason, Sleep, State, Transition, clock, deadline,
+    Cause, Circuit, CircuitBreakerConfig, Command, Error, Event, HalfOpen, Outcome, Reason, Sleep,
+    State, clock, deadline,
 };
-use support::{Answer, Ask, Caller, ON_DEMAND, Readiness, fault, panic_of, refusal, strict};
+use support::{Answer, Ask, Caller, ON_DEMAND, Readiness, Told, fault, panic_of, refusal, strict};
 use tokio::time::advance;
 use tower::{Layer, Service, ServiceExt};
 
@@ -26,34 +25,6 @@ fn config() -> CircuitBreakerConfig {
         .consecutive_failures(2)
         .sleep(Sleep::fixed(10 * SECOND))
         .half_open(HalfOpen::counts(1, 1))
-}
-
-/// What an observer was told, in order.
-#[derive(Clone, Debug, Default)]
-struct Told(Arc<Mutex<Vec<Event>>>);
-
-impl Told {
-    fn options(&self) -> Options {
-        let log = Arc::clone(&self.0);
-        Options::new().observer(move |event: &Event| log.lock().expect("whole").push(*event))
-    }
-
-    fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.0.lock().expect("whole"))
-    }
-
-    fn lines(&self) -> Vec<String> {
-        self.take().iter().map(ToString::to_string).collect()
-    }
-
-    fn transitions(&self) -> Vec<Transition> {
-        let told = self.take().into_iter();
-        told.filter_map(|event| match event {
-            Event::Transition { policy: "db", transition } => Some(transition),
-            _ => None,
-        })
-        .collect()
-    }
 }
 
 fn observed(config: CircuitBreakerConfig) -> (Circuit, Told) {

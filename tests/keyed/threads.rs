@@ -1,17 +1,14 @@
 //! Threads that meet on one table. Their number and work are bounded, and nothing depends on how long
 //! anything takes.
 
-use std::{
-    sync::{
-        Arc, Barrier, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    thread,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 use portcullis::{Circuits, Event, Options, State};
 
-use crate::config;
+use crate::{config, support::on_threads};
 
 const THREADS: u32 = 4;
 const TURNS: u32 = 6_000;
@@ -19,19 +16,6 @@ const TURNS: u32 = 6_000;
 /// Numbers that look like none follows from the other, but do.
 fn scatter(n: u32) -> u32 {
     n.wrapping_mul(2_654_435_761).rotate_right(11) ^ n
-}
-
-fn on_threads(run: impl Fn(u32) + Sync) {
-    let barrier = Barrier::new(THREADS as usize);
-    thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let (run, barrier) = (&run, &barrier);
-            scope.spawn(move || {
-                barrier.wait();
-                run(thread);
-            });
-        }
-    });
 }
 
 #[test]
@@ -51,7 +35,7 @@ fn the_bound_holds_among_threads_and_what_matters_is_kept() {
         for key in kept {
             circuits.circuit(key).expect("there is room").force_open();
         }
-        on_threads(|thread| {
+        on_threads(THREADS, |thread| {
             for turn in 0..TURNS {
                 let key = scatter(turn * THREADS + thread) % 10_000;
                 let Some(circuit) = circuits.circuit(key) else {
@@ -90,7 +74,7 @@ fn one_circuit_is_made_for_one_key() {
     let circuits: Circuits<u32> =
         Circuits::new(config(), 2_000, Options::new()).expect("a valid config");
     let all = [(); THREADS as usize].map(|()| Mutex::new(Vec::new()));
-    on_threads(|thread| {
+    on_threads(THREADS, |thread| {
         let mine: Vec<_> = (0..1_000).filter_map(|key| circuits.circuit(key)).collect();
         *all[thread as usize].lock().expect("whole") = mine;
     });
@@ -109,7 +93,7 @@ fn the_bound_holds_where_nothing_can_go() {
     let circuits: Circuits<u32> =
         Circuits::new(config(), 1_100, Options::new()).expect("a valid config");
     let made = AtomicUsize::new(0);
-    on_threads(|thread| {
+    on_threads(THREADS, |thread| {
         for turn in 0..TURNS {
             if let Some(circuit) = circuits.circuit(turn * THREADS + thread) {
                 circuit.force_open();
