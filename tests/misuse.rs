@@ -100,3 +100,26 @@ fn slow_drops_without_a_slow_rule_count_for_nothing() {
     }
     assert_eq!(breaker.state(), State::Open);
 }
+
+/// A classifier may count, or be dear: it is asked once for each result.
+#[test]
+fn a_result_is_judged_once() {
+    use std::cell::Cell;
+
+    use portcullis::{Circuit, Error};
+
+    let windows = [Window::time(Duration::from_secs(10)), Window::count(4)];
+    for window in windows {
+        let circuit = Circuit::new(CircuitBreakerConfig::new("misuse").window(window)).unwrap();
+        let judged = Cell::new(0);
+        let classify = |result: &Result<u32, Error<()>>| {
+            judged.set(judged.get() + 1);
+            if result.is_ok() { Outcome::Success } else { Outcome::Failure }
+        };
+        for call in 1..=40 {
+            let result = if call % 5 == 0 { Err(Error::Inner(())) } else { Ok(call) };
+            assert_eq!(circuit.call_classified(&classify, || result), result);
+            assert_eq!(judged.get(), call);
+        }
+    }
+}

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use super::{
     CircuitBreakerLayer, StateWatch,
     core::{Core, CoreRef},
-    permit::{Held, Permit, judge},
+    permit::{Held, Permit, hint},
 };
 use crate::{
     error::{CarryRejection, ConfigError, Rejection},
@@ -158,10 +158,12 @@ impl Circuit {
         if let Some(plain) = core.admit_simply() {
             let mut permit = Some(Simple { core, classify, plain });
             let result = attended(&mut permit, run);
-            if let Some(permit) = permit {
-                permit.settle(&result);
+            let outcome = classify.classify(&result);
+            if outcome == Outcome::Success && core.breaker.succeeds_at_once(plain) {
+                return result;
             }
-            return result;
+            // Takes the result along, so that the usual case keeps nothing for after this.
+            return Simple { core, classify, plain }.settle_with(outcome, result);
         }
         self.call_unusually(classify, run)
     }
@@ -324,14 +326,33 @@ struct Simple<'a, C> {
     plain: Plain,
 }
 
-impl<T, E, C: Classify<T, E>> Settle<T, E> for Simple<'_, C> {
-    #[inline(always)]
-    fn settle(self, result: &Result<T, E>) {
-        let Self { core, classify, .. } = self;
-        let (outcome, hint) = judge(classify, result);
-        if outcome != Outcome::Success || !core.breaker.succeeds_plainly(self.plain, core.clock) {
-            core.settle_specially(self.plain.into(), outcome, hint, false);
+impl<C> Simple<'_, C> {
+    /// Settles by hint, clock and machine, as it needs them.
+    #[inline(never)]
+    fn settle_with<T, E>(self, outcome: Outcome, result: Result<T, E>) -> Result<T, E>
+    where
+        C: Classify<T, E>,
+    {
+        self.settle_as(outcome, &result);
+        result
+    }
+
+    #[inline]
+    fn settle_as<T, E>(self, outcome: Outcome, result: &Result<T, E>)
+    where
+        C: Classify<T, E>,
+    {
+        let Self { core, classify, plain } = self;
+        if outcome != Outcome::Success || !core.breaker.succeeds_plainly(plain, core.clock) {
+            core.settle_specially(plain.into(), outcome, hint(classify, outcome, result), false);
         }
+    }
+}
+
+impl<T, E, C: Classify<T, E>> Settle<T, E> for Simple<'_, C> {
+    fn settle(self, result: &Result<T, E>) {
+        let outcome = self.classify.classify(result);
+        self.settle_as(outcome, result);
     }
 
     #[cold]

@@ -16,13 +16,23 @@ pub(super) fn judge<T, E>(
     result: &Result<T, E>,
 ) -> (Outcome, Option<Duration>) {
     let outcome = classify.classify(result);
-    // Only a failure can open the circuit, so only a failure's hint is asked for.
+    (outcome, hint(classify, outcome, result))
+}
+
+/// How long a failing service asks to be left alone. Only a failure can open the circuit, so only a
+/// failure's hint is asked for.
+#[inline]
+pub(super) fn hint<T, E>(
+    classify: &impl Classify<T, E>,
+    outcome: Outcome,
+    result: &Result<T, E>,
+) -> Option<Duration> {
     match outcome {
         Outcome::Failure => match classify.hint(result) {
-            Some(Hint::After(wait)) => (outcome, Some(wait)),
-            _ => (outcome, None),
+            Some(Hint::After(wait)) => Some(wait),
+            _ => None,
         },
-        _ => (outcome, None),
+        _ => None,
     }
 }
 

@@ -133,8 +133,25 @@ impl Credit {
     /// is recorded or changes nothing; else the machine must take it.
     #[inline(always)]
     pub(super) fn take(&self, mine: u64, published: &AtomicU64, now: impl FnMut() -> u64) -> bool {
+        self.take_at_once(mine, published) || self.take_one(mine, published, now)
+    }
+
+    /// [`take`](Self::take), where it needs neither the clock nor a second try.
+    #[inline(always)]
+    pub(super) fn take_at_once(&self, mine: u64, published: &AtomicU64) -> bool {
+        let seen = self.word.load(Ordering::Acquire);
         // Where a success changes nothing, this is all there is to it.
-        self.word.load(Ordering::Acquire) & LEFT == LEFT || self.take_one(mine, published, now)
+        if seen & LEFT == LEFT {
+            return true;
+        }
+        // In the order that `take_one` explains.
+        seen & LEFT != 0
+            && Word(published.load(Ordering::Acquire)).generation() == mine
+            && self.end.load(Ordering::Relaxed) == u64::MAX
+            && self
+                .word
+                .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
     }
 
     #[inline]

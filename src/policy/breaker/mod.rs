@@ -142,6 +142,12 @@ impl Breaker {
         (word.admits_plainly() && !word.has(Word::TIMED)).then_some(Plain(word))
     }
 
+    /// Records the success of such a call, if that takes neither the clock nor a second try.
+    #[inline(always)]
+    pub(crate) fn succeeds_at_once(&self, plain: Plain) -> bool {
+        self.credit.take_at_once(plain.0.generation(), &self.word)
+    }
+
     /// Records the success of such a call, unless the machine must take it.
     #[inline(always)]
     pub(crate) fn succeeds_plainly(&self, plain: Plain, now: impl Now) -> bool {
