@@ -42,6 +42,8 @@ pub(super) struct Machine {
     pub(super) mode: Mode,
     pub(super) phase: Phase,
     pub(super) generation: u64,
+    /// When this period began.
+    since: u64,
     pub(super) window: Rolling,
     /// Failures in a row.
     pub(super) row: u32,
@@ -94,6 +96,7 @@ impl Machine {
             mode: Mode::Enforcing,
             phase: Phase::Closed { ramp_from: None },
             generation: 1,
+            since: 0,
             window: Rolling::new(config.window),
             row: 0,
             probed: Probed::default(),
@@ -121,6 +124,8 @@ impl Machine {
     }
 
     pub(super) fn admit(&mut self, now: u64) -> Admission {
+        // Who read the clock before this period began, and got the lock after, comes at its beginning.
+        let now = now.max(self.since);
         match self.mode {
             Mode::ForcedOpen => return refuse(Reason::ForcedOpen, None),
             Mode::Disabled => return Ok((Kind::Untracked, 0)),
@@ -298,6 +303,7 @@ impl Machine {
 
     fn begin(&mut self, phase: Phase, cause: Cause, now: u64) {
         self.generation += 1;
+        self.since = now;
         self.in_flight.clear();
         self.probed = Probed::default();
         self.phase = phase;
