@@ -1,12 +1,10 @@
 //! What every handle, layer and service of one circuit shares.
 
 use std::{
-    ops::Deref,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use crossbeam_utils::CachePadded;
 use tokio::sync::watch;
 
 use super::watch::StateWatch;
@@ -22,75 +20,13 @@ use crate::{
         Now,
         breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
     },
-    sync::thread_slot::{OWNED, thread_slot},
+    sync::{self, reference::Ref},
 };
 
-/// What keeps a circuit alive for a handle or a call.
-#[derive(Clone, Debug)]
-pub(super) enum CoreRef {
-    /// As long as there is one.
-    Counted(Arc<Core>),
-    /// The same, counted apart from other threads' calls.
-    Apart(Arc<CachePadded<Arc<Core>>>),
-    /// As long as the process: nothing is counted.
-    Static(&'static Core),
-}
-
-impl CoreRef {
-    /// The same circuit, kept for as long as the process lives.
-    pub(super) fn leak(&self) -> Self {
-        let core = match self {
-            Self::Counted(core) => core.clone(),
-            Self::Apart(core) => Arc::clone(&**core),
-            Self::Static(core) => return Self::Static(core),
-        };
-        Self::Static(Box::leak(Box::new(core)))
-    }
-}
-
-impl Deref for CoreRef {
-    type Target = Core;
-
-    #[inline(always)]
-    fn deref(&self) -> &Core {
-        match self {
-            Self::Counted(core) => core,
-            Self::Apart(core) => core,
-            Self::Static(core) => core,
-        }
-    }
-}
-
-/// Gives references to calls: one counter for all threads would be the one line of memory that all
-/// calls of a layer write to.
-#[derive(Clone, Debug)]
-pub(super) enum References {
-    /// A counter per thread slot.
-    Apart(Arc<[Arc<CachePadded<Arc<Core>>>]>),
-    /// None needed.
-    Static(&'static Core),
-}
-
-impl References {
-    pub(super) fn to(core: &CoreRef) -> Self {
-        let core = match core {
-            CoreRef::Counted(core) => core,
-            CoreRef::Apart(core) => core,
-            CoreRef::Static(core) => return Self::Static(core),
-        };
-        let counter = |_| Arc::new(CachePadded::new(core.clone()));
-        Self::Apart((0..OWNED + 1).map(counter).collect())
-    }
-
-    /// A reference for a call on this thread.
-    #[inline(always)]
-    pub(super) fn get(&self) -> CoreRef {
-        match self {
-            Self::Apart(counters) => CoreRef::Apart(counters[thread_slot()].clone()),
-            Self::Static(core) => CoreRef::Static(core),
-        }
-    }
-}
+/// Keeps a circuit alive for a handle or a call.
+pub(super) type CoreRef = Ref<Core>;
+/// Gives those to calls.
+pub(super) type References = sync::reference::References<Core>;
 
 #[derive(Debug)]
 pub(super) struct Core {

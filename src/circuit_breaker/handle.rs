@@ -70,7 +70,7 @@ impl Circuit {
     /// [`ConfigError`] names the first value that cannot work.
     pub fn with(config: CircuitBreakerConfig, options: Options) -> Result<Self, ConfigError> {
         config.validate()?;
-        Ok(Self { core: CoreRef::Counted(Arc::new(Core::new(Arc::new(config), options))) })
+        Ok(Self { core: CoreRef::new(Core::new(Arc::new(config), options)) })
     }
 
     /// This circuit, kept for as long as the process lives: its handles, layers and calls then count

@@ -53,4 +53,5 @@ impl<T> Mutex<T> {
     }
 }
 
+pub(crate) mod reference;
 pub(crate) mod thread_slot;

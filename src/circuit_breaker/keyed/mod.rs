@@ -78,7 +78,7 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
             return Err(ConfigError::new("max_keys", max_keys, "must be in 1..=16777216"));
         }
         let config = Arc::new(config);
-        let untracked = CoreRef::Counted(Arc::new(Core::new(config.clone(), options.clone())));
+        let untracked = CoreRef::new(Core::new(config.clone(), options.clone()));
         untracked.breaker.command(Command::Disable, untracked.clock);
         untracked.breaker.deliver(|_| {});
         let table = Table::new(max_keys);
@@ -169,7 +169,7 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
 
     fn core(&self, key: K) -> Option<CoreRef> {
         let Shared { config, options, table, .. } = &*self.shared;
-        let make = || CoreRef::Counted(Arc::new(Core::new(config.lock().clone(), options.clone())));
+        let make = || CoreRef::new(Core::new(config.lock().clone(), options.clone()));
         let (core, evicted) = table.get_or_insert(key, make);
         if evicted {
             options.observers.tell(|| Event::Evicted { policy: self.name() });
