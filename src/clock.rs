@@ -1,10 +1,17 @@
-//! The only file that reads time.
+//! The only file that reads time or sleeps.
 //!
 //! A clock is a plain function, `fn() -> Instant`. The default is tokio's, so a test under
 //! `#[tokio::test(start_paused = true)]` drives every policy by `tokio::time::advance`. Timers and
 //! deadlines are always tokio's.
 
-use std::time::Instant;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use pin_project_lite::pin_project;
 
 use crate::policy::Now;
 
@@ -48,5 +55,38 @@ impl Now for Clock {
     #[inline]
     fn now(self) -> Instant {
         (self.0)()
+    }
+}
+
+pin_project! {
+    /// A timer that is made when it is first polled, since most calls end before they need one. Dropping
+    /// it cancels it.
+    #[derive(Debug, Default)]
+    pub(crate) struct Timer {
+        #[pin]
+        sleep: Option<tokio::time::Sleep>,
+    }
+}
+
+impl Timer {
+    /// Ready from `until` on, by tokio's clock; asking for another time than before sets it anew.
+    pub(crate) fn poll_until(
+        mut self: Pin<&mut Self>,
+        until: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let until = tokio::time::Instant::from_std(until);
+        let mut sleep = self.as_mut().project().sleep;
+        match sleep.as_mut().as_pin_mut() {
+            Some(armed) if armed.deadline() != until => armed.reset(until),
+            Some(_) => {}
+            #[expect(clippy::disallowed_methods, reason = "this file is the one that sleeps")]
+            None => sleep.set(Some(tokio::time::sleep_until(until))),
+        }
+        // Polled after every change, so that what came due meanwhile is seen.
+        match sleep.as_pin_mut() {
+            Some(armed) => armed.poll(cx),
+            None => Poll::Pending,
+        }
     }
 }

@@ -32,7 +32,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use crate::clock;
+use crate::{ambient, clock};
 
 thread_local! {
     static CURRENT: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -41,7 +41,7 @@ thread_local! {
 /// The deadline that holds here, if there is one.
 #[inline]
 pub fn current() -> Option<Instant> {
-    CURRENT.try_with(Cell::get).unwrap_or(None)
+    ambient::current(&CURRENT, None)
 }
 
 /// The time left until the deadline that holds here: zero once it has passed, `None` without one.
@@ -75,7 +75,8 @@ pub fn carry<F>(future: F) -> Scoped<F> {
 
 /// Runs a closure under `deadline`, or under the one that holds already if that is earlier.
 pub fn enter<R>(deadline: Instant, run: impl FnOnce() -> R) -> R {
-    let _restore = Restore::set(Some(current().map_or(deadline, |outer| outer.min(deadline))));
+    let _restore =
+        ambient::set(&CURRENT, Some(current().map_or(deadline, |outer| outer.min(deadline))));
     run()
 }
 
@@ -102,23 +103,7 @@ impl<F: Future> Future for Scoped<F> {
             (true, Some(own), Some(outer)) => Some(own.min(outer)),
             (true, own, outer) => own.or(outer),
         };
-        let _restore = Restore::set(deadline);
+        let _restore = ambient::set(&CURRENT, deadline);
         this.future.poll(cx)
-    }
-}
-
-/// Puts the outer deadline back when a poll ends, by return or by panic.
-struct Restore(Option<Instant>);
-
-impl Restore {
-    fn set(deadline: Option<Instant>) -> Self {
-        Self(CURRENT.try_with(|cell| cell.replace(deadline)).unwrap_or(None))
-    }
-}
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        // During a thread's teardown there is no cell left, and nothing to restore.
-        let _ = CURRENT.try_with(|cell| cell.set(self.0));
     }
 }

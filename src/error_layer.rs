@@ -10,7 +10,10 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    plan::{self, Part},
+};
 
 /// Turns a service's own error `E` into [`Error<E>`], which can carry a refusal.
 ///
@@ -50,6 +53,7 @@ impl<S> Layer<S> for ErrorLayer {
     type Service = LiftError<S>;
 
     fn layer(&self, inner: S) -> LiftError<S> {
+        plan::note(|| Part::ErrorLayer);
         LiftError { inner }
     }
 }

@@ -58,6 +58,7 @@
 //! Features add API and never change behaviour. The minimum supported Rust version is 1.85.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod ambient;
 pub mod circuit_breaker;
 pub mod clock;
 pub mod deadline;
@@ -67,6 +68,7 @@ pub mod event;
 mod guard;
 mod options;
 mod outcome;
+mod plan;
 pub mod policy;
 mod registry;
 mod sync;
@@ -87,18 +89,18 @@ pub use self::{
     },
     event::{Event, Observer},
     policy::{
-        Cause, Explanation,
+        Cause, Command, Explanation, Mode, PolicySnapshot,
         breaker::{
-            Command, Snapshot, State, Transition,
+            Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
         window::Window,
     },
 };
 pub use self::{
-    error::{BoxError, CarryRejection, ConfigError, Error, Reason, Rejection, intern},
+    error::{BoxError, CarryRejection, ConfigError, Error, PolicyKind, Reason, Rejection, intern},
     error_layer::{ErrorLayer, LiftError},
     options::Options,
     outcome::{Classify, DefaultClassifier, Hint, Outcome},
-    registry::Registry,
+    registry::{Managed, Registry},
 };

@@ -1,21 +1,45 @@
 //! [`Registry`]: policies by name, for whoever operates them.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
-    circuit_breaker::Circuit,
-    error::ConfigError,
-    policy::{
-        Explanation,
-        breaker::{Command, Snapshot},
-    },
+    error::{ConfigError, PolicyKind},
+    policy::{Command, Explanation, PolicySnapshot},
     sync::Mutex,
 };
 
+/// A handle that a [`Registry`] can hold: every handle of this crate is one.
+pub trait Managed: Any + fmt::Debug + Send + Sync {
+    /// The name that its user gave the policy.
+    fn name(&self) -> &'static str;
+
+    /// What kind of policy it is.
+    fn kind(&self) -> PolicyKind;
+
+    /// Everything at one moment.
+    fn snapshot(&self) -> PolicySnapshot;
+
+    /// Why it answers as it does.
+    fn explain(&self) -> Explanation;
+
+    /// Does what an operator says.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for `command` when a policy of this kind does not know it. Nothing has changed then.
+    fn command(&self, command: Command) -> Result<(), ConfigError>;
+}
+
+/// One handle, to be asked as any other, and to be had back as what it is.
+#[derive(Clone)]
+struct Entry {
+    managed: Arc<dyn Managed>,
+    any: Arc<dyn Any + Send + Sync>,
+}
+
 /// Lists, explains and commands policies by name. Clones share it; it keeps what is registered alive.
 ///
-/// The circuits of a keyed table share one name and are not listed here: use
-/// [`Circuits::list`](crate::Circuits::list).
+/// One name may stand for several policies of different kinds, as in a standard stack. The circuits of a
+/// keyed table share one name and are not listed here: use [`Circuits::list`](crate::Circuits::list).
 ///
 /// ```
 /// use portcullis::{Circuit, CircuitBreakerConfig, Registry, Command};
@@ -29,11 +53,12 @@ use crate::{
 ///     println!("{why}");
 /// }
 /// assert!(!circuit.explain().admits);
+/// assert!(registry.get::<Circuit>("payments").is_some());
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct Registry {
-    circuits: Arc<Mutex<BTreeMap<&'static str, Circuit>>>,
+    handles: Arc<Mutex<BTreeMap<(&'static str, PolicyKind), Entry>>>,
 }
 
 impl Registry {
@@ -42,58 +67,78 @@ impl Registry {
         Self::default()
     }
 
-    /// Registers a circuit under its name.
+    /// Registers a policy under its name.
     ///
     /// # Errors
-    /// [`ConfigError`] for `name` when another is registered under it; that one stays.
-    pub fn add(&self, circuit: &Circuit) -> Result<(), ConfigError> {
-        let mut circuits = self.circuits.lock();
-        if circuits.contains_key(circuit.name()) {
-            return Err(ConfigError::new("name", circuit.name(), "is registered already"));
+    /// [`ConfigError`] for `name` when another of its kind is registered under it; that one stays.
+    pub fn add<H: Managed + Clone>(&self, handle: &H) -> Result<(), ConfigError> {
+        let key = (handle.name(), handle.kind());
+        let mut handles = self.handles.lock();
+        if handles.contains_key(&key) {
+            return Err(ConfigError::new("name", key.0, "is registered already"));
         }
-        circuits.insert(circuit.name(), circuit.clone());
+        let handle = Arc::new(handle.clone());
+        handles.insert(key, Entry { managed: handle.clone(), any: handle });
         Ok(())
     }
 
-    /// Takes a circuit out.
-    pub fn remove(&self, name: &str) -> Option<Circuit> {
-        self.circuits.lock().remove(name)
+    /// Takes every policy of that name out; whether there was one.
+    pub fn remove(&self, name: &str) -> bool {
+        let mut handles = self.handles.lock();
+        let keys: Vec<_> = handles.keys().filter(|(other, _)| *other == name).copied().collect();
+        let gone: Vec<_> = keys.iter().filter_map(|key| handles.remove(key)).collect();
+        // What goes with a handle may run code: not under the lock.
+        drop(handles);
+        !gone.is_empty()
     }
 
-    /// The circuit of that name.
-    pub fn circuit(&self, name: &str) -> Option<Circuit> {
-        self.circuits.lock().get(name).cloned()
+    /// The policy of that name whose handle is an `H`.
+    pub fn get<H: Managed + Clone>(&self, name: &str) -> Option<H> {
+        self.named(name).iter().find_map(|entry| entry.any.downcast_ref::<H>().cloned())
     }
 
-    /// The names, sorted.
-    pub fn names(&self) -> Vec<&'static str> {
-        self.circuits.lock().keys().copied().collect()
+    /// Name and kind of each, sorted.
+    pub fn names(&self) -> Vec<(&'static str, PolicyKind)> {
+        self.handles.lock().keys().copied().collect()
     }
 
-    /// Every circuit by name, at one moment each.
-    pub fn snapshot(&self) -> Vec<(&'static str, Snapshot)> {
-        self.all().into_iter().map(|circuit| (circuit.name(), circuit.snapshot())).collect()
+    /// Every policy by name, at one moment each.
+    pub fn snapshot(&self) -> Vec<(&'static str, PolicySnapshot)> {
+        self.all().iter().map(|handle| (handle.name(), handle.snapshot())).collect()
     }
 
     /// Why each answers as it does.
     pub fn explain(&self) -> Vec<Explanation> {
-        self.all().iter().map(Circuit::explain).collect()
+        self.all().iter().map(|handle| handle.explain()).collect()
     }
 
-    /// Tells the circuit of that name what to do.
+    /// Tells every policy of that name that knows the command what to do.
     ///
     /// # Errors
-    /// [`ConfigError`] for `name` when none is registered under it.
+    /// [`ConfigError`] for `name` when none is registered under it, for `command` when none of those
+    /// that are knows it.
     pub fn command(&self, name: &str, command: Command) -> Result<(), ConfigError> {
-        let circuit = self.circuit(name);
-        let circuit = circuit.ok_or_else(|| ConfigError::new("name", name, "is not registered"))?;
-        circuit.command(command);
-        Ok(())
+        let mut answer = Err(ConfigError::new("name", name, "is not registered"));
+        for entry in self.named(name) {
+            let said = entry.managed.command(command);
+            // One that knows it is enough.
+            if answer.is_err() {
+                answer = said;
+            }
+        }
+        answer
     }
 
-    /// Handles of all of them, so that nothing is asked under the lock.
-    fn all(&self) -> Vec<Circuit> {
-        self.circuits.lock().values().cloned().collect()
+    /// Handles of those of one name, so that nothing is asked under the lock.
+    fn named(&self, name: &str) -> Vec<Entry> {
+        let handles = self.handles.lock();
+        let named = handles.iter().filter(|((other, _), _)| *other == name);
+        named.map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// Handles of all of them.
+    fn all(&self) -> Vec<Arc<dyn Managed>> {
+        self.handles.lock().values().map(|entry| entry.managed.clone()).collect()
     }
 }
 

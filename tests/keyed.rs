@@ -26,7 +26,7 @@ use std::{
 
 use portcullis::{
     Circuit, CircuitBreakerConfig, Circuits, Error, Event, HalfOpen, KeyedCircuitBreakerLayer,
-    Options, Outcome, Sleep, State,
+    Options, Outcome, PolicyKind, Sleep, State,
 };
 use support::{Caller, Told};
 use tower::{Layer, Service, service_fn};
@@ -46,8 +46,8 @@ fn circuits(max_keys: usize) -> Circuits<u32> {
     Circuits::new(config(), max_keys, Options::new()).expect("a valid config")
 }
 
-const EVICTED: Event = Event::Evicted { policy: "shards" };
-const UNTRACKED: Event = Event::Untracked { policy: "shards" };
+const EVICTED: Event = Event::Evicted { policy: "shards", kind: PolicyKind::CircuitBreaker };
+const UNTRACKED: Event = Event::Untracked { policy: "shards", kind: PolicyKind::CircuitBreaker };
 
 /// A call for a key that has no room is settled as one that was admitted, and says nothing.
 fn settled(outcome: Outcome) -> Event {

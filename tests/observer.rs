@@ -17,7 +17,8 @@ use std::{
 };
 
 use portcullis::{
-    Circuit, CircuitBreakerConfig, Event, HalfOpen, Options, Outcome, Reason, Sleep, State, event,
+    Circuit, CircuitBreakerConfig, Event, HalfOpen, Options, Outcome, PolicyKind, Reason, Sleep,
+    State, event,
 };
 use support::{Answer, Ask, Caller, Readiness, strict};
 use tokio::time::advance;
@@ -359,7 +360,11 @@ async fn every_event_of_a_circuit_is_told() {
     circuit.open();
     told();
     circuit.try_acquire().expect("a shadow refuses nothing").success();
-    let would = Event::WouldReject { policy: "all", reason: Reason::CircuitOpen };
+    let would = Event::WouldReject {
+        policy: "all",
+        kind: PolicyKind::CircuitBreaker,
+        reason: Reason::CircuitOpen,
+    };
     assert_eq!(told()[0], would);
 }
 

@@ -11,7 +11,7 @@ use super::watch::StateWatch;
 use crate::{
     clock::Clock,
     deadline,
-    error::Rejection,
+    error::{PolicyKind, Rejection},
     event::{Event, Observers},
     guard::Parking,
     options::Options,
@@ -117,7 +117,11 @@ impl Core {
                     self.wake_parked();
                 }
                 if let Some(reason) = permit.shadowed() {
-                    self.observers.tell(|| Event::WouldReject { policy: self.name, reason });
+                    self.observers.tell(|| Event::WouldReject {
+                        policy: self.name,
+                        kind: PolicyKind::CircuitBreaker,
+                        reason,
+                    });
                 }
                 Ok(permit)
             }

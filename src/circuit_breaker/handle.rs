@@ -17,14 +17,15 @@ use super::{
     permit::{Held, Permit, hint},
 };
 use crate::{
-    error::{CarryRejection, ConfigError, Rejection},
+    error::{CarryRejection, ConfigError, PolicyKind, Rejection},
     guard::{Guarded, Settle, attended},
     options::Options,
     outcome::{Classify, DefaultClassifier, Hint, Outcome},
     policy::{
-        Explanation,
-        breaker::{Breaker, Command, Plain, Snapshot, State, config::CircuitBreakerConfig},
+        Command, Explanation, PolicySnapshot,
+        breaker::{Breaker, Plain, Snapshot, State, config::CircuitBreakerConfig},
     },
+    registry::Managed,
 };
 
 /// One circuit. Clones share it, as do the layers and services made from it.
@@ -297,6 +298,29 @@ impl Circuit {
 
     fn breaker(&self) -> &Breaker {
         &self.core.breaker
+    }
+}
+
+impl Managed for Circuit {
+    fn name(&self) -> &'static str {
+        self.name()
+    }
+
+    fn kind(&self) -> PolicyKind {
+        PolicyKind::CircuitBreaker
+    }
+
+    fn snapshot(&self) -> PolicySnapshot {
+        PolicySnapshot::CircuitBreaker(self.snapshot())
+    }
+
+    fn explain(&self) -> Explanation {
+        self.explain()
+    }
+
+    fn command(&self, command: Command) -> Result<(), ConfigError> {
+        self.command(command);
+        Ok(())
     }
 }
 

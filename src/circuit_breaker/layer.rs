@@ -21,6 +21,7 @@ use crate::{
     guard::{Guard, Guarded, Parking, Policy, Ready},
     options::Options,
     outcome::{Classify, DefaultClassifier, Outcome},
+    plan::{self, Part},
     policy::breaker::config::CircuitBreakerConfig,
 };
 
@@ -91,6 +92,7 @@ impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
     type Service = CircuitBreaker<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        plan::note(|| Part::CircuitBreaker { name: self.circuit().name() });
         CircuitBreaker { guard: Guard::new(inner, self.judged.clone()) }
     }
 }
@@ -233,7 +235,7 @@ where
         core.after();
     }
 
-    fn parking(&self) -> &Parking {
-        &self.circuit.core.parking
+    fn parking(&self) -> Option<&Parking> {
+        Some(&self.circuit.core.parking)
     }
 }

@@ -9,24 +9,35 @@
 //! | [`Abandoned`](Event::Abandoned) | an admitted call was dropped | – |
 //! | [`Untracked`](Event::Untracked) | a keyed policy is full and admits a call without a state | DEBUG |
 //! | [`Evicted`](Event::Evicted) | a keyed policy forgets an idle key to make room | – |
+//! | [`Queued`](Event::Queued) | a call begins to wait for its turn | – |
+//! | [`LeftQueue`](Event::LeftQueue) | a waiting call was dropped or refused before its turn | – |
+//! | [`Admitted`](Event::Admitted) | a rate limiter or a bulkhead lets a call in | – |
+//! | [`Released`](Event::Released) | a call has left a bulkhead | – |
+//! | [`InTime`](Event::InTime) | a call under a timeout has ended before its limit | – |
+//! | [`Retrying`](Event::Retrying) | a retry will call again, after a delay | DEBUG |
+//! | [`RetryEnded`](Event::RetryEnded) | a call under a retry has its last answer | DEBUG unless it is the first try's success |
+//! | [`FellBack`](Event::FellBack) | a fallback answers in place of a failure | DEBUG |
 //!
 //! An [`Observer`] is attached to one policy with [`Options::observer`](crate::Options::observer), or to
 //! the whole process with [`observe`]. With feature `tracing` (on by default) events also go to
-//! `tracing`, under the target `portcullis::circuit_breaker` and with the fields `portcullis.policy` and
-//! `error.type`. Observers run outside every lock: they may use the handle that told them. One that
+//! `tracing`, under a target per kind of policy (`portcullis::circuit_breaker`, `portcullis::rate_limit`, …)
+//! and with the fields `portcullis.policy` and `error.type`. Observers run outside every lock: they may use the handle that told them. One that
 //! panics is ignored for that event. When nobody listens, an event costs one predictable branch.
 
 #[cfg(feature = "tracing")]
 mod trace;
+mod words;
 
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
+pub use self::words::{AnswerSource, RetryEnd};
 use crate::{
-    error::{Reason, Rejection, Rounded},
+    error::{PolicyKind, Reason, Rejection, Rounded},
     outcome::Outcome,
     policy::breaker::Transition,
 };
@@ -49,6 +60,8 @@ pub enum Event {
     WouldReject {
         /// The policy's name.
         policy: &'static str,
+        /// What kind of policy it is.
+        kind: PolicyKind,
         /// Why it would have been refused.
         reason: Reason,
     },
@@ -75,11 +88,75 @@ pub enum Event {
     Untracked {
         /// The policy's name.
         policy: &'static str,
+        /// What kind of policy it is.
+        kind: PolicyKind,
     },
     /// A keyed policy forgot an idle key to make room for another.
     Evicted {
         /// The policy's name.
         policy: &'static str,
+        /// What kind of policy it is.
+        kind: PolicyKind,
+    },
+    /// A call begins to wait for its turn.
+    Queued {
+        /// The policy's name.
+        policy: &'static str,
+        /// What kind of policy it is.
+        kind: PolicyKind,
+    },
+    /// A call that waited was dropped or refused before its turn.
+    LeftQueue {
+        /// The policy's name.
+        policy: &'static str,
+        /// What kind of policy it is.
+        kind: PolicyKind,
+    },
+    /// A rate limiter or a bulkhead let a call in.
+    Admitted {
+        /// The policy's name.
+        policy: &'static str,
+        /// What kind of policy it is.
+        kind: PolicyKind,
+        /// How long it waited; zero if it did not.
+        waited: Duration,
+    },
+    /// A call has left a bulkhead, by its answer, by being dropped, or by a panic.
+    Released {
+        /// The policy's name.
+        policy: &'static str,
+        /// What kind of policy it is.
+        kind: PolicyKind,
+    },
+    /// A call under a timeout has ended before its limit.
+    InTime {
+        /// The policy's name.
+        policy: &'static str,
+    },
+    /// A retry will call again.
+    Retrying {
+        /// The policy's name.
+        policy: &'static str,
+        /// The number of the attempt to come; the first call was 1.
+        attempt: u32,
+        /// How long it waits before that.
+        delay: Duration,
+    },
+    /// A call under a retry has its last answer.
+    RetryEnded {
+        /// The policy's name.
+        policy: &'static str,
+        /// How many attempts were made.
+        attempts: u32,
+        /// Why there are no more.
+        end: RetryEnd,
+    },
+    /// A fallback answered in place of a failure.
+    FellBack {
+        /// The policy's name.
+        policy: &'static str,
+        /// Where the answer came from.
+        source: AnswerSource,
     },
 }
 
@@ -94,17 +171,39 @@ impl fmt::Display for Event {
                 f.write_str(if t.shadow { " (shadow)" } else { "" })
             }
             Self::Rejected(rejection) => write!(f, "refused: {rejection}"),
-            Self::WouldReject { policy, reason } => write!(f, "{policy}: would refuse: {reason}"),
+            Self::WouldReject { policy, reason, .. } => {
+                write!(f, "{policy}: would refuse: {reason}")
+            }
             Self::Settled { policy, outcome, slow } => {
                 write!(f, "{policy}: call ended: {outcome:?}{}", slow_mark(*slow))
             }
             Self::Abandoned { policy, outcome, slow } => {
                 write!(f, "{policy}: call dropped: {outcome:?}{}", slow_mark(*slow))
             }
-            Self::Untracked { policy } => {
+            Self::Untracked { policy, .. } => {
                 write!(f, "{policy}: no room for another key; the call goes untracked")
             }
-            Self::Evicted { policy } => write!(f, "{policy}: an idle key was forgotten"),
+            Self::Evicted { policy, .. } => write!(f, "{policy}: an idle key was forgotten"),
+            Self::Queued { policy, .. } => write!(f, "{policy}: a call waits for its turn"),
+            Self::LeftQueue { policy, .. } => write!(f, "{policy}: a call gave up waiting"),
+            Self::Admitted { policy, waited: Duration::ZERO, .. } => {
+                write!(f, "{policy}: a call was let in")
+            }
+            Self::Admitted { policy, waited, .. } => {
+                write!(f, "{policy}: a call was let in after {}", Rounded(*waited))
+            }
+            Self::Released { policy, .. } => write!(f, "{policy}: a call has left"),
+            Self::InTime { policy } => write!(f, "{policy}: a call ended in time"),
+            Self::Retrying { policy, attempt, delay } => {
+                write!(f, "{policy}: attempt {attempt} follows in {}", Rounded(*delay))
+            }
+            Self::RetryEnded { policy, attempts: 1, end } => {
+                write!(f, "{policy}: ended after 1 attempt: {end}")
+            }
+            Self::RetryEnded { policy, attempts, end } => {
+                write!(f, "{policy}: ended after {attempts} attempts: {end}")
+            }
+            Self::FellBack { policy, source } => write!(f, "{policy}: fell back on {source}"),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use tracing::{Level, level_filters::LevelFilter};
 
-use super::Event;
-use crate::policy::breaker::State;
+use super::{Event, RetryEnd};
+use crate::{error::PolicyKind, policy::breaker::State};
 
 /// Whether any subscriber may want the least of our levels or one above it. One load and a compare;
 /// the macros below ask precisely.
@@ -12,16 +12,34 @@ pub(super) fn listens() -> bool {
     LevelFilter::current() >= Level::WARN
 }
 
+/// A `tracing` event's level and target are part of its static metadata: one place in the code for each
+/// kind of policy.
+macro_rules! debug_of {
+    ($kind:expr, $($fields:tt)*) => {
+        match $kind {
+            PolicyKind::CircuitBreaker => {
+                tracing::debug!(target: "portcullis::circuit_breaker", $($fields)*)
+            }
+            PolicyKind::RateLimit => tracing::debug!(target: "portcullis::rate_limit", $($fields)*),
+            PolicyKind::Bulkhead => tracing::debug!(target: "portcullis::bulkhead", $($fields)*),
+            PolicyKind::Timeout => tracing::debug!(target: "portcullis::timeout", $($fields)*),
+            PolicyKind::Retry => tracing::debug!(target: "portcullis::retry", $($fields)*),
+            PolicyKind::Fallback => tracing::debug!(target: "portcullis::fallback", $($fields)*),
+            PolicyKind::CatchPanic => {
+                tracing::debug!(target: "portcullis::catch_panic", $($fields)*)
+            }
+        }
+    };
+}
+
 /// A flood of refusals stays at DEBUG, so that it does not become a flood of log lines.
 pub(super) fn emit(event: &Event) {
-    const TARGET: &str = "portcullis::circuit_breaker";
     match *event {
         Event::Transition { policy, transition: t } => {
-            // The level of a `tracing` event is part of its static metadata.
             macro_rules! emit {
                 ($level:ident) => {
                     tracing::$level!(
-                        target: TARGET,
+                        target: "portcullis::circuit_breaker",
                         {
                             "portcullis.policy" = policy,
                             "portcullis.from" = t.from.as_str(),
@@ -38,16 +56,16 @@ pub(super) fn emit(event: &Event) {
                 _ => emit!(info),
             }
         }
-        Event::Rejected(rejection) => tracing::debug!(
-            target: TARGET,
+        Event::Rejected(rejection) => debug_of!(
+            rejection.kind(),
             {
                 "portcullis.policy" = rejection.policy(),
                 "error.type" = rejection.reason().as_str(),
             },
             "{event}"
         ),
-        Event::WouldReject { policy, reason } => tracing::debug!(
-            target: TARGET,
+        Event::WouldReject { policy, kind, reason } => debug_of!(
+            kind,
             {
                 "portcullis.policy" = policy,
                 "error.type" = reason.as_str(),
@@ -55,10 +73,38 @@ pub(super) fn emit(event: &Event) {
             },
             "{event}"
         ),
-        Event::Untracked { policy } => {
-            tracing::debug!(target: TARGET, { "portcullis.policy" = policy }, "{event}");
+        Event::Untracked { policy, kind } => {
+            debug_of!(kind, { "portcullis.policy" = policy }, "{event}");
         }
-        // One per call: those are for metrics.
-        Event::Settled { .. } | Event::Abandoned { .. } | Event::Evicted { .. } => {}
+        Event::Retrying { policy, attempt, .. } => tracing::debug!(
+            target: "portcullis::retry",
+            { "portcullis.policy" = policy, "retry.attempt" = attempt },
+            "{event}"
+        ),
+        // A first try that succeeds is every call.
+        Event::RetryEnded { attempts: 1, end: RetryEnd::Success, .. } => {}
+        Event::RetryEnded { policy, attempts, end } => tracing::debug!(
+            target: "portcullis::retry",
+            {
+                "portcullis.policy" = policy,
+                "retry.attempt" = attempts,
+                "portcullis.end" = end.as_str(),
+            },
+            "{event}"
+        ),
+        Event::FellBack { policy, source } => tracing::debug!(
+            target: "portcullis::fallback",
+            { "portcullis.policy" = policy, "portcullis.source" = source.as_str() },
+            "{event}"
+        ),
+        // One per call or more: those are for metrics.
+        Event::Settled { .. }
+        | Event::Abandoned { .. }
+        | Event::Evicted { .. }
+        | Event::Queued { .. }
+        | Event::LeftQueue { .. }
+        | Event::Admitted { .. }
+        | Event::Released { .. }
+        | Event::InTime { .. } => {}
     }
 }

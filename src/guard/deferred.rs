@@ -66,7 +66,7 @@ pin_project! {
 }
 
 impl<S, Req, F, P> DeferredFuture<S, Req, F, P> {
-    fn refused(rejection: Rejection) -> Self {
+    pub(super) fn refused(rejection: Rejection) -> Self {
         Self::Calling { guarded: Guarded::Refused { rejection: Some(rejection) } }
     }
 }

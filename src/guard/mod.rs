@@ -13,11 +13,12 @@
 //!   the policy begins to refuse.
 //!
 //! [`Guard`] needs nothing of the inner service but `Service`. [`Deferred`](deferred::Deferred) is for
-//! policies that need the request before they can say anything, or that wait: always ready, it readies a
-//! clone in the future, under the permit.
+//! policies that need the request before they can say anything: always ready, it readies a clone in the
+//! future, under the permit. [`Waiting`](waiting::Waiting) is for those that may let a call wait.
 
 pub(crate) mod deferred;
 mod parking;
+pub(crate) mod waiting;
 
 use std::{
     future::Future,
@@ -41,19 +42,29 @@ pub(crate) trait Policy<Req, Res, Err> {
     fn admit(&self, request: &Req) -> Result<Self::Permit, Rejection>;
 }
 
-/// A policy that can say something before there is a request.
+/// A policy that can say something before there is a request; by default it says nothing.
 pub(crate) trait Ready<Res, Err> {
     /// The refusal that every call would surely get now.
-    fn refuses(&self) -> Option<Rejection>;
+    #[inline(always)]
+    fn refuses(&self) -> Option<Rejection> {
+        None
+    }
 
     /// A call was answered with a refusal from [`refuses`](Self::refuses).
-    fn refused(&self, rejection: &Rejection);
+    fn refused(&self, rejection: &Rejection) {
+        let _ = rejection;
+    }
 
     /// The inner service's `poll_ready` failed; the result is that error.
-    fn not_ready(&self, result: &Result<Res, Err>);
+    fn not_ready(&self, result: &Result<Res, Err>) {
+        let _ = result;
+    }
 
-    /// Where callers leave their wakers while the inner service is not ready.
-    fn parking(&self) -> &Parking;
+    /// Where callers leave their wakers while the inner service is not ready; nowhere, if the policy
+    /// never [refuses](Self::refuses) beforehand.
+    fn parking(&self) -> Option<&Parking> {
+        None
+    }
 }
 
 /// Takes note of how a call ended.
@@ -200,7 +211,10 @@ impl<S, P> Guard<S, P> {
                 Poll::Ready(result.map(drop))
             }
             Poll::Pending => {
-                self.policy.parking().moor(&mut self.berth, cx.waker());
+                let Some(parking) = self.policy.parking() else {
+                    return Poll::Pending;
+                };
+                parking.moor(&mut self.berth, cx.waker());
                 // Looked at again after mooring: what began in between did not wake us.
                 match self.policy.refuses() {
                     Some(rejection) => self.keep(rejection),

@@ -2,7 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{error::Rounded, policy::breaker::Command};
+use super::Command;
+use crate::error::Rounded;
 
 /// Why a state was entered, or what holds in it: what was observed, and the limit it is held against.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,6 +94,50 @@ pub enum Cause {
     },
     /// Someone commanded it.
     Command(Command),
+    /// Tokens of a rate limiter.
+    Tokens {
+        /// How many there are now.
+        available: u64,
+        /// How many there can be.
+        burst: u64,
+    },
+    /// Keys of a keyed policy.
+    Keys {
+        /// How many have a state.
+        observed: u64,
+        /// How many can have one.
+        limit: u64,
+    },
+    /// Calls in a bulkhead.
+    InFlight {
+        /// How many are in flight.
+        observed: u64,
+        /// How many may be.
+        limit: u64,
+        /// How many wait.
+        queued: u64,
+    },
+    /// How long a call may take; `None` where each request says so itself.
+    TimeLimit {
+        /// The limit.
+        limit: Option<Duration>,
+    },
+    /// What a retry may do.
+    Retries {
+        /// How many attempts a call may have, the first included.
+        attempts: u32,
+        /// How many whole tokens the budget has; `None` without a budget.
+        tokens: Option<u64>,
+    },
+    /// Answers that a fallback keeps.
+    LastGood {
+        /// How many keys have one.
+        observed: u64,
+        /// How many can have one.
+        limit: u64,
+    },
+    /// Nothing is kept that could change what the policy does.
+    Stateless,
 }
 
 impl fmt::Display for Cause {
@@ -139,6 +184,34 @@ impl fmt::Display for Cause {
                 write!(f, "{} of calls are admitted while recovering", Percent(share))
             }
             Self::Command(command) => write!(f, "the command `{command}` was given"),
+            Self::Tokens { available, burst } => {
+                write!(f, "{available} of {} left", Several(burst, "token"))
+            }
+            Self::Keys { observed, limit } => {
+                write!(f, "{observed} of {} in use", Several(limit, "key"))
+            }
+            Self::InFlight { observed, limit, queued } => {
+                write!(f, "{observed} of {} in flight, {queued} waiting", Several(limit, "call"))
+            }
+            Self::TimeLimit { limit: Some(limit) } => {
+                write!(f, "a call may take {}", Rounded(limit))
+            }
+            Self::TimeLimit { limit: None } => f.write_str("each request sets its own limit"),
+            Self::Retries { attempts, tokens: Some(tokens) } => {
+                write!(
+                    f,
+                    "{} a call, {} in the budget",
+                    Several(attempts.into(), "attempt"),
+                    Several(tokens, "token")
+                )
+            }
+            Self::Retries { attempts, tokens: None } => {
+                write!(f, "{} a call, without a budget", Several(attempts.into(), "attempt"))
+            }
+            Self::LastGood { observed, limit } => {
+                write!(f, "{observed} of {} kept", Several(limit, "answer"))
+            }
+            Self::Stateless => f.write_str("nothing is counted"),
         }
     }
 }
@@ -201,13 +274,16 @@ pub struct Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.replace('_', " ");
+        let state = match self.state {
+            "shadow" => "in shadow".to_owned(),
+            state => state.replace('_', " "),
+        };
         let does = match (self.would_admit, self.admits) {
             (true, _) => "admits calls",
             (false, false) => "refuses calls",
             (false, true) => "would refuse calls, but admits them",
         };
-        let shadow = if self.shadow { " (in shadow)" } else { "" };
+        let shadow = if self.shadow && self.state != "shadow" { " (in shadow)" } else { "" };
         write!(f, "{}{shadow} is {state} and {does}: {}", self.policy, self.cause)?;
         if let Some(opened_by) = self.opened_by.filter(|by| *by != self.cause) {
             write!(f, "; it opened because {opened_by}")?;

@@ -5,15 +5,23 @@
 //! of this crate are thin shells over these types.
 
 pub mod breaker;
+pub mod bucket;
 mod cause;
+pub(crate) mod check;
+pub(crate) mod command;
 mod in_flight;
 mod rng;
+mod snapshot;
 mod tally;
 pub mod window;
 
 use std::time::{Duration, Instant};
 
-pub use self::cause::{Cause, Explanation};
+pub use self::{
+    cause::{Cause, Explanation},
+    command::{Command, Mode},
+    snapshot::PolicySnapshot,
+};
 
 /// Where a decision gets the time from: an [`Instant`], or something that reads a clock only if the
 /// decision needs it.

@@ -24,7 +24,7 @@ fn the_bound_holds_among_threads_and_what_matters_is_kept() {
         let evicted = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&evicted);
         let options = Options::new().observer(move |event: &Event| {
-            if *event == (Event::Evicted { policy: "shards" }) {
+            if *event == (super::EVICTED) {
                 counter.fetch_add(1, SeqCst);
             }
         });

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use portcullis::{Circuit, Event, Options, Outcome, Reason, State};
+use portcullis::{Circuit, Event, Options, Outcome, PolicyKind, Reason, State};
 use tokio::time::advance;
 
 use super::{SECOND, config, settle};
@@ -22,7 +22,7 @@ fn shadowed() -> (Circuit, impl Fn() -> Vec<Event>) {
 }
 
 fn would(reason: Reason) -> Event {
-    Event::WouldReject { policy: "payments", reason }
+    Event::WouldReject { policy: "payments", kind: PolicyKind::CircuitBreaker, reason }
 }
 
 #[tokio::test(start_paused = true)]

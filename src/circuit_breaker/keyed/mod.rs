@@ -12,7 +12,7 @@ use super::{
     core::{Core, CoreRef},
 };
 use crate::{
-    error::ConfigError,
+    error::{ConfigError, PolicyKind},
     event::Event,
     options::Options,
     policy::breaker::{Command, config::CircuitBreakerConfig},
@@ -60,6 +60,13 @@ struct Shared<K> {
 impl<K> Clone for Circuits<K> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone() }
+    }
+}
+
+impl<K> Circuits<K> {
+    /// The name that all these circuits' rejections and events carry.
+    pub fn name(&self) -> &'static str {
+        self.shared.untracked.name
     }
 }
 
@@ -128,11 +135,6 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         self.len() == 0
     }
 
-    /// The name that all these circuits' rejections and events carry.
-    pub fn name(&self) -> &'static str {
-        self.shared.untracked.name
-    }
-
     /// The keys and circuits at one moment, part by part, in no particular order. Keys are cloned, as
     /// they are hashed and compared elsewhere, under the table's lock: they must not use the table.
     pub fn list(&self) -> Vec<(K, Circuit)> {
@@ -172,7 +174,9 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         let make = || CoreRef::new(Core::new(config.lock().clone(), options.clone()));
         let (core, evicted) = table.get_or_insert(key, make);
         if evicted {
-            options.observers.tell(|| Event::Evicted { policy: self.name() });
+            options
+                .observers
+                .tell(|| Event::Evicted { policy: self.name(), kind: PolicyKind::CircuitBreaker });
         }
         core
     }
@@ -180,7 +184,10 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
     /// The circuit of a key, or the one that admits everything.
     fn core_or_untracked(&self, key: K) -> CoreRef {
         self.core(key).unwrap_or_else(|| {
-            self.shared.options.observers.tell(|| Event::Untracked { policy: self.name() });
+            self.shared.options.observers.tell(|| Event::Untracked {
+                policy: self.name(),
+                kind: PolicyKind::CircuitBreaker,
+            });
             self.shared.untracked.clone()
         })
     }

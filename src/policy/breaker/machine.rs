@@ -7,11 +7,12 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
+    Command,
     config::CircuitBreakerConfig,
     fast::Grant,
     permit::Kind,
     rules::{self, Probed, Verdict},
-    state::{Command, Refusal, State, Transition},
+    state::{Refusal, State, Transition},
 };
 use crate::{
     error::Reason,

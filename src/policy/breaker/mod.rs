@@ -51,13 +51,14 @@ use std::{
 
 pub use self::permit::Permit;
 pub(crate) use self::permit::Plain;
-pub use self::state::{Command, Recorded, Refusal, Snapshot, State, Transition};
+pub use self::state::{Recorded, Refusal, Snapshot, State, Transition};
 use self::{
     config::CircuitBreakerConfig,
     fast::{Credit, Word},
     machine::{End, Machine},
     permit::{Kind, NEVER},
 };
+pub use crate::policy::Command;
 use crate::{
     error::{ConfigError, Reason},
     outcome::Outcome,

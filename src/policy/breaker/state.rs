@@ -1,12 +1,8 @@
-//! The words of a breaker: states, commands, transitions, verdicts, and what it shows of itself.
+//! The words of a breaker: states, transitions, verdicts, and what it shows of itself.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
-use crate::{
-    error::{ConfigError, Reason},
-    outcome::Outcome,
-    policy::Cause,
-};
+use crate::{error::Reason, outcome::Outcome, policy::Cause};
 
 /// What a circuit does with calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,73 +36,6 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// What an operator can tell a circuit. Every command is legal in every state and starts a new
-/// period with an empty window; results of calls from before it change nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Command {
-    /// Open as if a rule had tripped: for the sleep window, then half-open. Said again, the wait
-    /// begins anew.
-    Open,
-    /// Open for exactly this long, then half-open.
-    OpenFor(Duration),
-    /// Send probes now.
-    HalfOpen,
-    /// Close. Consecutive openings are forgotten.
-    Close,
-    /// Refuse everything until another command.
-    ForceOpen,
-    /// Admit everything and record nothing until another command.
-    Disable,
-    /// Decide and report, but never refuse, until [`Enable`](Self::Enable),
-    /// [`ForceOpen`](Self::ForceOpen) or [`Disable`](Self::Disable). Starts closed.
-    Shadow,
-    /// Back to work from any state, closed.
-    Enable,
-    /// Close and forget everything, a running recovery ramp included. A circuit in shadow stays so.
-    Reset,
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open => f.write_str("open"),
-            Self::OpenFor(wait) => write!(f, "open_for {wait:?}"),
-            Self::HalfOpen => f.write_str("half_open"),
-            Self::Close => f.write_str("close"),
-            Self::ForceOpen => f.write_str("force_open"),
-            Self::Disable => f.write_str("disable"),
-            Self::Shadow => f.write_str("shadow"),
-            Self::Enable => f.write_str("enable"),
-            Self::Reset => f.write_str("reset"),
-        }
-    }
-}
-
-impl FromStr for Command {
-    type Err = ConfigError;
-
-    /// Reads a command by its name, as an operator's endpoint gets it. `open_for` needs a duration and
-    /// has no text of its own.
-    fn from_str(name: &str) -> Result<Self, ConfigError> {
-        Ok(match name {
-            "open" => Self::Open,
-            "half_open" => Self::HalfOpen,
-            "close" => Self::Close,
-            "force_open" => Self::ForceOpen,
-            "disable" => Self::Disable,
-            "shadow" => Self::Shadow,
-            "enable" => Self::Enable,
-            "reset" => Self::Reset,
-            _ => {
-                let known =
-                    "is none of open, half_open, close, force_open, disable, shadow, enable, reset";
-                return Err(ConfigError::new("command", name, known));
-            }
-        })
     }
 }
 

@@ -1,17 +1,18 @@
 //! Which configurations can work.
 
-use std::{fmt::Display, time::Duration};
+use std::time::Duration;
 
 use super::config::{CircuitBreakerConfig, Decide, HalfOpen, Sleep};
-use crate::{error::ConfigError, policy::window::Window};
-
-type Check = Result<(), ConfigError>;
+use crate::policy::{
+    check::{Check, Shown, at_least_one, ensure, named, optional_share, share},
+    window::Window,
+};
 
 const LONGEST_COUNT: u32 = 1 << 24;
 const MOST_BUCKETS: u32 = 1024;
 
 pub(super) fn validate(config: &CircuitBreakerConfig) -> Check {
-    ensure(!config.name.is_empty(), "name", "\"\"", "a policy needs a name")?;
+    named(config.name)?;
     window(config)?;
     rules(config)?;
     sleep(&config.sleep)?;
@@ -125,36 +126,5 @@ fn half_open(config: &CircuitBreakerConfig) -> Check {
             format!("is too few to decide: {needed} results may be needed"),
         ),
         None => Ok(()),
-    }
-}
-
-fn ensure(
-    holds: bool,
-    field: &'static str,
-    value: impl Display,
-    why: impl Into<std::borrow::Cow<'static, str>>,
-) -> Check {
-    if holds { Ok(()) } else { Err(ConfigError::new(field, value, why)) }
-}
-
-fn optional_share(field: &'static str, value: Option<f64>) -> Check {
-    value.map_or(Ok(()), |value| share(field, value))
-}
-
-fn share(field: &'static str, value: f64) -> Check {
-    // A comparison with NaN is false.
-    ensure(value > 0.0 && value <= 1.0, field, value, "must be a share above 0.0, at most 1.0")
-}
-
-fn at_least_one(field: &'static str, value: Option<u32>) -> Check {
-    ensure(value != Some(0), field, 0, "must be at least 1")
-}
-
-/// A duration as users write it.
-struct Shown(Duration);
-
-impl Display for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.0)
     }
 }

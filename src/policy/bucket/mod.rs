@@ -1,0 +1,3 @@
+//! Token buckets.
+
+pub(crate) mod rate;
