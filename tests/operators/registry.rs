@@ -122,7 +122,7 @@ async fn a_registry_keeps_what_is_registered_alive() {
     registry.command("kept", Command::Open).unwrap();
     assert_eq!(changed(&mut watch), Poll::Ready(Some(State::Open)));
     assert_eq!(changed(&mut watch), Poll::Pending);
-    drop(registry.remove("kept"));
+    assert!(registry.remove("kept"));
     assert_eq!(changed(&mut watch), Poll::Ready(None));
     assert_eq!(watch.current(), State::Open, "the newest that was told");
 }
