@@ -52,7 +52,7 @@ impl<C> Held<C> {
     }
 
     #[inline(always)]
-    pub(super) fn give_back(mut self, outcome: Outcome, hint: Option<Duration>) {
+    pub(super) fn give_back(&mut self, outcome: Outcome, hint: Option<Duration>) {
         if let Some(permit) = self.permit.take() {
             self.core.settle(permit, outcome, hint);
         }
@@ -70,13 +70,13 @@ impl<C> Drop for Held<C> {
 
 impl<C: Classify<T, E>, T, E> Settle<T, E> for Held<C> {
     #[inline(always)]
-    fn settle(self, result: &Result<T, E>) {
+    fn settle(&mut self, result: &Result<T, E>) {
         let (outcome, hint) = judge(&self.classify, result);
         self.give_back(outcome, hint);
     }
 
     #[cold]
-    fn panicked(self) {
+    fn panicked(&mut self) {
         self.give_back(Outcome::Failure, None);
     }
 }
@@ -115,12 +115,12 @@ impl Permit {
     }
 
     /// The call ended like this.
-    pub fn settle(self, outcome: Outcome) {
+    pub fn settle(mut self, outcome: Outcome) {
         self.0.give_back(outcome, None);
     }
 
     /// The service failed and asks to be left alone for `wait`.
-    pub fn failure_with_hint(self, wait: Duration) {
+    pub fn failure_with_hint(mut self, wait: Duration) {
         self.0.give_back(Outcome::Failure, Some(wait));
     }
 }
