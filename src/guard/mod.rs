@@ -173,9 +173,10 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
-        if let Some(rejection) = self.kept.take() {
-            self.policy.refused(&rejection);
-            return Guarded::Refused { rejection: Some(rejection) };
+        if let Some(rejection) = &self.kept {
+            self.policy.refused(rejection);
+            // Taken only here: taking first would read the whole of it with every call.
+            return Guarded::Refused { rejection: self.kept.take() };
         }
         match self.policy.admit(&request) {
             Ok(permit) => {
