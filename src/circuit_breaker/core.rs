@@ -23,8 +23,10 @@ use crate::{
     sync::{self, reference::Ref},
 };
 
-/// Keeps a circuit alive for a handle or a call.
+/// Keeps a circuit alive for a handle, or for a call that was made through one.
 pub(super) type CoreRef = Ref<Core>;
+/// Keeps a circuit alive for a call of a layer.
+pub(super) type CallRef = sync::reference::CallRef<Core>;
 /// Gives those to calls.
 pub(super) type References = sync::reference::References<Core>;
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{CarryRejection, ConfigError, PolicyKind, Rejection},
-    guard::{Guarded, Settle, attended},
+    guard::{Guarded, Settle, attended, settle},
     options::Options,
     outcome::{Classify, DefaultClassifier, Hint, Outcome},
     policy::{
@@ -191,9 +191,7 @@ impl Circuit {
         let permit = self.core.admit_until(None)?;
         let mut permit = Some(Held::new(self.core.clone(), ByRef(classify), permit));
         let result = attended(&mut permit, run);
-        if let Some(permit) = permit {
-            permit.settle(&result);
-        }
+        settle(&mut permit, &result);
         result
     }
 
@@ -362,11 +360,11 @@ impl<C> Simple<'_, C> {
     }
 
     #[inline]
-    fn settle_as<T, E>(self, outcome: Outcome, result: &Result<T, E>)
+    fn settle_as<T, E>(&self, outcome: Outcome, result: &Result<T, E>)
     where
         C: Classify<T, E>,
     {
-        let Self { core, classify, plain } = self;
+        let &Self { core, classify, plain } = self;
         if outcome != Outcome::Success || !core.breaker.succeeds_plainly(plain, core.clock) {
             core.settle_specially(plain.into(), outcome, hint(classify, outcome, result), false);
         }
@@ -374,13 +372,13 @@ impl<C> Simple<'_, C> {
 }
 
 impl<T, E, C: Classify<T, E>> Settle<T, E> for Simple<'_, C> {
-    fn settle(self, result: &Result<T, E>) {
+    fn settle(&mut self, result: &Result<T, E>) {
         let outcome = self.classify.classify(result);
         self.settle_as(outcome, result);
     }
 
     #[cold]
-    fn panicked(self) {
+    fn panicked(&mut self) {
         self.core.settle_specially(self.plain.into(), Outcome::Failure, None, false);
     }
 }

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     Circuit,
-    core::References,
+    core::{CallRef, References},
     permit::{Held, judge},
 };
 use crate::{
@@ -160,7 +160,7 @@ pin_project! {
     /// slot back.
     pub struct ResponseFuture<F, C = DefaultClassifier> {
         #[pin]
-        guarded: Guarded<F, Held<C>>,
+        guarded: Guarded<F, Held<C, CallRef>>,
     }
 }
 
@@ -202,7 +202,7 @@ impl<C, Req, Res, Err> Policy<Req, Res, Err> for Judged<C>
 where
     C: Classify<Res, Err> + Clone,
 {
-    type Permit = Held<C>;
+    type Permit = Held<C, CallRef>;
 
     #[inline(always)]
     fn admit(&self, _request: &Req) -> Result<Self::Permit, Rejection> {

@@ -1,8 +1,8 @@
 //! Permits that give themselves back.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::Deref, time::Duration};
 
-use super::core::CoreRef;
+use super::core::{Core, CoreRef};
 use crate::{
     guard::Settle,
     outcome::{Classify, Hint, Outcome},
@@ -36,52 +36,62 @@ pub(super) fn hint<T, E>(
     }
 }
 
-/// A permit in the hands of one call, with the classifier that judges its result. Dropping it abandons
-/// the call.
-pub(super) struct Held<C> {
-    core: CoreRef,
+/// A permit in the hands of one call, with the classifier that judges its result and what keeps the
+/// circuit alive. Dropping it abandons the call.
+pub(super) struct Held<C, R: Deref<Target = Core> = CoreRef> {
+    core: R,
     classify: C,
     /// There until it is given back.
     permit: Option<breaker::Permit>,
 }
 
-impl<C> Held<C> {
+impl<C, R: Deref<Target = Core>> Held<C, R> {
     #[inline(always)]
-    pub(super) fn new(core: CoreRef, classify: C, permit: breaker::Permit) -> Self {
+    pub(super) fn new(core: R, classify: C, permit: breaker::Permit) -> Self {
         Self { core, classify, permit: Some(permit) }
     }
 
     #[inline(always)]
-    pub(super) fn give_back(mut self, outcome: Outcome, hint: Option<Duration>) {
+    pub(super) fn give_back(&mut self, outcome: Outcome, hint: Option<Duration>) {
         if let Some(permit) = self.permit.take() {
             self.core.settle(permit, outcome, hint);
         }
     }
-}
 
-impl<C> Drop for Held<C> {
-    #[inline]
-    fn drop(&mut self) {
+    /// Apart from `drop`, which every settled permit goes through as well, and which is inlined only
+    /// while it is small.
+    #[cold]
+    #[inline(never)]
+    fn abandon(&mut self) {
         if let Some(permit) = self.permit.take() {
             self.core.abandon(permit);
         }
     }
 }
 
-impl<C: Classify<T, E>, T, E> Settle<T, E> for Held<C> {
+impl<C, R: Deref<Target = Core>> Drop for Held<C, R> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.permit.is_some() {
+            self.abandon();
+        }
+    }
+}
+
+impl<C: Classify<T, E>, R: Deref<Target = Core>, T, E> Settle<T, E> for Held<C, R> {
     #[inline(always)]
-    fn settle(self, result: &Result<T, E>) {
+    fn settle(&mut self, result: &Result<T, E>) {
         let (outcome, hint) = judge(&self.classify, result);
         self.give_back(outcome, hint);
     }
 
     #[cold]
-    fn panicked(self) {
+    fn panicked(&mut self) {
         self.give_back(Outcome::Failure, None);
     }
 }
 
-impl<C> fmt::Debug for Held<C> {
+impl<C, R: Deref<Target = Core>> fmt::Debug for Held<C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held").field("policy", &self.core.name).finish()
     }
@@ -115,12 +125,12 @@ impl Permit {
     }
 
     /// The call ended like this.
-    pub fn settle(self, outcome: Outcome) {
+    pub fn settle(mut self, outcome: Outcome) {
         self.0.give_back(outcome, None);
     }
 
     /// The service failed and asks to be left alone for `wait`.
-    pub fn failure_with_hint(self, wait: Duration) {
+    pub fn failure_with_hint(mut self, wait: Duration) {
         self.0.give_back(Outcome::Failure, Some(wait));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{Guarded, Policy, Settle, attended};
+use super::{Guarded, Policy, Settle, attended, settle};
 use crate::error::{CarryRejection, Rejection};
 
 /// Holds the inner service as a template, which is never readied itself.
@@ -95,9 +95,7 @@ where
                 }
                 Poll::Ready(Err(error)) => {
                     let result = Err(error);
-                    if let Some(permit) = permit.take() {
-                        permit.settle(&result);
-                    }
+                    settle(permit, &result);
                     return Poll::Ready(result);
                 }
                 Poll::Ready(Ok(())) => {

@@ -67,13 +67,33 @@ pub(crate) trait Ready<Res, Err> {
     }
 }
 
-/// Takes note of how a call ended.
+/// Takes note of how a call ended, once. It does so where the permit lies: to move the permit out of a
+/// future would cost more than the note.
 pub(crate) trait Settle<Res, Err> {
     /// It ended with this result.
-    fn settle(self, result: &Result<Res, Err>);
+    fn settle(&mut self, result: &Result<Res, Err>);
 
     /// A panic left the inner service.
-    fn panicked(self);
+    fn panicked(&mut self);
+}
+
+/// Settles a permit and drops it where it lies, also if a classifier panics.
+#[inline(always)]
+pub(crate) fn settle<P: Settle<Res, Err>, Res, Err>(
+    permit: &mut Option<P>,
+    result: &Result<Res, Err>,
+) {
+    struct Spent<'a, P>(&'a mut Option<P>);
+    impl<P> Drop for Spent<'_, P> {
+        #[inline(always)]
+        fn drop(&mut self) {
+            *self.0 = None;
+        }
+    }
+    let spent = Spent(permit);
+    if let Some(permit) = &mut *spent.0 {
+        permit.settle(result);
+    }
 }
 
 /// Runs the inner service's own code with a permit in hand: if that code panics, the permit is told.
@@ -89,7 +109,7 @@ pub(crate) fn attended<P: Settle<Res, Err>, Res, Err, R>(
     impl<P: Settle<Res, Err>, Res, Err> Drop for Attended<'_, P, Res, Err> {
         fn drop(&mut self) {
             // Only unwinding gets here: the ordinary way out forgets this value.
-            if let Some(permit) = self.permit.take() {
+            if let Some(mut permit) = self.permit.take() {
                 permit.panicked();
             }
         }
@@ -164,9 +184,10 @@ where
 
     #[inline(always)]
     fn call(&mut self, request: Req) -> Self::Future {
-        if let Some(rejection) = self.kept.take() {
-            self.policy.refused(&rejection);
-            return Guarded::Refused { rejection: Some(rejection) };
+        if let Some(rejection) = &self.kept {
+            self.policy.refused(rejection);
+            // Taken only here: taking first would read the whole of it with every call.
+            return Guarded::Refused { rejection: self.kept.take() };
         }
         match self.policy.admit(&request) {
             Ok(permit) => {
@@ -250,9 +271,7 @@ where
         match self.project() {
             GuardedProjection::Calling { future, permit } if permit.is_some() => {
                 let result = ready!(attended(permit, || future.poll(cx)));
-                if let Some(permit) = permit.take() {
-                    permit.settle(&result);
-                }
+                settle(permit, &result);
                 Poll::Ready(result)
             }
             GuardedProjection::Refused { rejection: rejection @ Some(_) } => {

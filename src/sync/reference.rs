@@ -6,13 +6,11 @@ use crossbeam_utils::CachePadded;
 
 use super::thread_slot::{OWNED, thread_slot};
 
-/// Keeps a `T` alive for a handle or a call.
+/// Keeps a `T` alive for a handle, or for a call that was made through one.
 #[derive(Debug)]
 pub(crate) enum Ref<T: 'static> {
     /// As long as there is one.
     Counted(Arc<T>),
-    /// The same, counted apart from other threads' calls.
-    Apart(Arc<CachePadded<Arc<T>>>),
     /// As long as the process: nothing is counted.
     Static(&'static T),
 }
@@ -24,12 +22,10 @@ impl<T> Ref<T> {
 
     /// The same value, kept for as long as the process lives.
     pub(crate) fn leak(&self) -> Self {
-        let value = match self {
-            Self::Counted(value) => value.clone(),
-            Self::Apart(value) => Arc::clone(&**value),
-            Self::Static(value) => return Self::Static(value),
-        };
-        Self::Static(Box::leak(Box::new(value)))
+        match self {
+            Self::Counted(value) => Self::Static(Box::leak(Box::new(value.clone()))),
+            Self::Static(value) => Self::Static(value),
+        }
     }
 }
 
@@ -38,7 +34,6 @@ impl<T> Clone for Ref<T> {
     fn clone(&self) -> Self {
         match self {
             Self::Counted(value) => Self::Counted(value.clone()),
-            Self::Apart(value) => Self::Apart(value.clone()),
             Self::Static(value) => Self::Static(value),
         }
     }
@@ -51,7 +46,6 @@ impl<T> Deref for Ref<T> {
     fn deref(&self) -> &T {
         match self {
             Self::Counted(value) => value,
-            Self::Apart(value) => value,
             Self::Static(value) => value,
         }
     }
@@ -71,7 +65,6 @@ impl<T> References<T> {
     pub(crate) fn to(value: &Ref<T>) -> Self {
         let value = match value {
             Ref::Counted(value) => value,
-            Ref::Apart(value) => value,
             Ref::Static(value) => return Self::Static(value),
         };
         let counter = |_| Arc::new(CachePadded::new(value.clone()));
@@ -80,10 +73,10 @@ impl<T> References<T> {
 
     /// A reference for a call on this thread.
     #[inline(always)]
-    pub(crate) fn get(&self) -> Ref<T> {
+    pub(crate) fn get(&self) -> CallRef<T> {
         match self {
-            Self::Apart(counters) => Ref::Apart(counters[thread_slot()].clone()),
-            Self::Static(value) => Ref::Static(value),
+            Self::Apart(counters) => CallRef::Apart(counters[thread_slot()].clone()),
+            Self::Static(value) => CallRef::Static(value),
         }
     }
 }
@@ -93,6 +86,28 @@ impl<T> Clone for References<T> {
         match self {
             Self::Apart(counters) => Self::Apart(counters.clone()),
             Self::Static(value) => Self::Static(value),
+        }
+    }
+}
+
+/// Keeps a `T` alive for a call of a layer. Not one more kind of [`Ref`]: each kind of counter makes
+/// what a call drops larger, until it is no longer inlined.
+#[derive(Debug)]
+pub(crate) enum CallRef<T: 'static> {
+    /// Counted apart from other threads' calls.
+    Apart(Arc<CachePadded<Arc<T>>>),
+    /// Not counted.
+    Static(&'static T),
+}
+
+impl<T> Deref for CallRef<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        match self {
+            Self::Apart(value) => value,
+            Self::Static(value) => value,
         }
     }
 }

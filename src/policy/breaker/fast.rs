@@ -131,33 +131,23 @@ impl Credit {
 
     /// Takes the credit for one plain success of generation `mine`. If it returns `true`, the success
     /// is recorded or changes nothing; else the machine must take it.
-    #[inline(always)]
-    pub(super) fn take(&self, mine: u64, published: &AtomicU64, now: impl FnMut() -> u64) -> bool {
-        self.take_at_once(mine, published) || self.take_one(mine, published, now)
-    }
-
-    /// [`take`](Self::take), where it needs neither the clock nor a second try.
-    #[inline(always)]
-    pub(super) fn take_at_once(&self, mine: u64, published: &AtomicU64) -> bool {
-        let seen = self.word.load(Ordering::Acquire);
+    #[inline]
+    pub(super) fn take(
+        &self,
+        mine: u64,
+        published: &AtomicU64,
+        mut now: impl FnMut() -> u64,
+    ) -> bool {
+        let mut word = &self.word;
+        let mut seen = word.load(Ordering::Acquire);
         // Where a success changes nothing, this is all there is to it.
         if seen & LEFT == LEFT {
             return true;
         }
-        // In the order that `take_one` explains.
-        seen & LEFT != 0
-            && Word(published.load(Ordering::Acquire)).generation() == mine
-            && self.end.load(Ordering::Relaxed) == u64::MAX
-            && self
-                .word
-                .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-    }
-
-    #[inline]
-    fn take_one(&self, mine: u64, published: &AtomicU64, mut now: impl FnMut() -> u64) -> bool {
-        let word = if self.spread.load(Ordering::Relaxed) == 0 { &self.word } else { self.own() };
-        let mut seen = word.load(Ordering::Acquire);
+        if self.spread.load(Ordering::Relaxed) != 0 {
+            word = self.own();
+            seen = word.load(Ordering::Acquire);
+        }
         loop {
             match seen & LEFT {
                 LEFT => return true,
@@ -184,6 +174,23 @@ impl Credit {
                 }
             }
         }
+    }
+
+    /// [`take`](Self::take), where it needs neither the clock nor a second try.
+    #[inline(always)]
+    pub(super) fn take_at_once(&self, mine: u64, published: &AtomicU64) -> bool {
+        let seen = self.word.load(Ordering::Acquire);
+        if seen & LEFT == LEFT {
+            return true;
+        }
+        // In the order that `take` explains.
+        seen & LEFT != 0
+            && Word(published.load(Ordering::Acquire)).generation() == mine
+            && self.end.load(Ordering::Relaxed) == u64::MAX
+            && self
+                .word
+                .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
     }
 
     /// The word of this thread.
