@@ -71,6 +71,7 @@ mod outcome;
 mod plan;
 pub mod policy;
 mod registry;
+pub mod stack;
 mod sync;
 
 #[cfg(any(doc, doctest))]

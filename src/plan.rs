@@ -3,7 +3,7 @@
 //! Each of our layers notes itself in its `layer()`, so that whoever [records](record) the building of a
 //! stack sees all of them from the innermost to the outermost, with foreign layers left out.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, fmt, time::Duration};
 
 thread_local! {
     static PARTS: RefCell<Option<Vec<Part>>> = const { RefCell::new(None) };
@@ -13,8 +13,11 @@ thread_local! {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Part {
     ErrorLayer,
+    /// `slow_after` is `None` where slowness counts for nothing.
     CircuitBreaker {
         name: &'static str,
+        slow_after: Option<Duration>,
+        lease: Duration,
     },
     /// `max_wait` is `None` where it refuses at once.
     RateLimit {
@@ -33,13 +36,15 @@ pub(crate) enum Part {
         limit: Option<Duration>,
         min_remaining: Duration,
     },
-    /// `longest_delays` is the sum of the longest back-offs between all attempts.
+    /// `longest_delays` is the sum of the longest back-offs between all attempts; `nested` is whether it
+    /// also retries inside another retry's attempt.
     Retry {
         name: &'static str,
         attempts: u32,
         budget: Option<BudgetFacts>,
         longest_delays: Duration,
         retries_refusals: bool,
+        nested: bool,
     },
     Fallback {
         name: &'static str,
@@ -47,6 +52,37 @@ pub(crate) enum Part {
     CatchPanic {
         name: &'static str,
     },
+}
+
+impl Part {
+    /// How long a call may wait in it; `None` where it does not.
+    pub(crate) fn longest_wait(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimit { max_wait, .. } | Self::Bulkhead { max_wait, .. } => *max_wait,
+            _ => None,
+        }
+    }
+
+    /// Whether it refuses calls before the service sees them.
+    pub(crate) fn refuses(&self) -> bool {
+        matches!(self, Self::CircuitBreaker { .. } | Self::RateLimit { .. } | Self::Bulkhead { .. })
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = match self {
+            Self::ErrorLayer => return f.write_str("error layer"),
+            Self::CircuitBreaker { name, .. } => ("circuit breaker", name),
+            Self::RateLimit { name, .. } => ("rate limit", name),
+            Self::Bulkhead { name, .. } => ("bulkhead", name),
+            Self::Timeout { name, .. } => ("timeout", name),
+            Self::Retry { name, .. } => ("retry", name),
+            Self::Fallback { name } => ("fallback", name),
+            Self::CatchPanic { name } => ("catch panic", name),
+        };
+        write!(f, "{kind} `{name}`")
+    }
 }
 
 /// What a retry budget allows.

@@ -16,6 +16,7 @@ use crate::{
     guard::Parking,
     options::Options,
     outcome::Outcome,
+    plan::Part,
     policy::{
         Now,
         breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
@@ -215,6 +216,11 @@ impl Core {
         }
     }
 
+    /// What a circuit says of itself to whoever checks a stack.
+    pub(super) fn part(&self) -> Part {
+        part(&self.breaker.config())
+    }
+
     pub(super) fn watch(&self) -> StateWatch {
         let watch = self.watch.get_or_init(|| watch::Sender::new(self.breaker.period()));
         let receiver = watch.subscribe();
@@ -222,6 +228,15 @@ impl Core {
         // given the lock back before looking for the watch.
         send_newer(watch, self.breaker.period_in_order());
         StateWatch(receiver)
+    }
+}
+
+pub(super) fn part(config: &CircuitBreakerConfig) -> Part {
+    let judged = config.slow_call_rate.is_some() || config.hung.is_some();
+    Part::CircuitBreaker {
+        name: config.name,
+        slow_after: config.slow_call_after.filter(|_| judged),
+        lease: config.probe_lease,
     }
 }
 

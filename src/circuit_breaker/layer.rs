@@ -21,7 +21,7 @@ use crate::{
     guard::{Guard, Guarded, Parking, Policy, Ready},
     options::Options,
     outcome::{Classify, DefaultClassifier, Outcome},
-    plan::{self, Part},
+    plan,
     policy::breaker::config::CircuitBreakerConfig,
 };
 
@@ -92,7 +92,7 @@ impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
     type Service = CircuitBreaker<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        plan::note(|| Part::CircuitBreaker { name: self.circuit().name() });
+        plan::note(|| self.circuit().core.part());
         CircuitBreaker { guard: Guard::new(inner, self.judged.clone()) }
     }
 }

@@ -6,6 +6,12 @@ pub mod errors {}
 #[doc = include_str!("sharing.md")]
 pub mod sharing {}
 
+#[doc = include_str!("choosing.md")]
+pub mod choosing {}
+
+#[doc = include_str!("ordering.md")]
+pub mod ordering {}
+
 #[doc = include_str!("cancellation.md")]
 pub mod cancellation {}
 

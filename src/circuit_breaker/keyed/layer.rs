@@ -23,7 +23,7 @@ use crate::{
     },
     options::Options,
     outcome::{Classify, DefaultClassifier, Outcome},
-    plan::{self, Part},
+    plan,
     policy::breaker::config::CircuitBreakerConfig,
 };
 
@@ -134,7 +134,7 @@ impl<S, K, F, C> Layer<S> for KeyedCircuitBreakerLayer<K, F, C> {
     type Service = KeyedCircuitBreaker<S, K, F, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        plan::note(|| Part::CircuitBreaker { name: self.circuits().name() });
+        plan::note(|| self.circuits().part());
         KeyedCircuitBreaker { deferred: Deferred::new(inner, ByKey(self.shared.clone())) }
     }
 }

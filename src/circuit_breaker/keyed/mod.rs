@@ -9,12 +9,13 @@ pub use self::layer::{KeyedCircuitBreaker, KeyedCircuitBreakerLayer, ResponseFut
 use self::table::Table;
 use super::{
     Circuit,
-    core::{Core, CoreRef},
+    core::{Core, CoreRef, part},
 };
 use crate::{
     error::{ConfigError, PolicyKind},
     event::Event,
     options::Options,
+    plan::Part,
     policy::breaker::{Command, config::CircuitBreakerConfig},
     sync::Mutex,
 };
@@ -67,6 +68,10 @@ impl<K> Circuits<K> {
     /// The name that all these circuits' rejections and events carry.
     pub fn name(&self) -> &'static str {
         self.shared.untracked.name
+    }
+
+    fn part(&self) -> Part {
+        part(&self.shared.config.lock())
     }
 }
 
