@@ -94,6 +94,7 @@ pub use self::{
             Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
+        bucket::config::RateLimitConfig,
         window::Window,
     },
 };

@@ -1,3 +1,4 @@
 //! Token buckets.
 
+pub(crate) mod config;
 pub(crate) mod rate;
