@@ -94,7 +94,10 @@ pub use self::{
             Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
-        bucket::config::RateLimitConfig,
+        bucket::{
+            config::RateLimitConfig,
+            keyed::{AtCap, Keys},
+        },
         window::Window,
     },
 };
