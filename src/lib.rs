@@ -70,6 +70,7 @@ mod options;
 mod outcome;
 mod plan;
 pub mod policy;
+pub mod rate_limit;
 mod registry;
 mod sync;
 
@@ -100,6 +101,7 @@ pub use self::{
         },
         window::Window,
     },
+    rate_limit::{KeyedRateLimit, KeyedRateLimitLayer, RateLimiters},
 };
 pub use self::{
     error::{BoxError, CarryRejection, ConfigError, Error, PolicyKind, Reason, Rejection, intern},

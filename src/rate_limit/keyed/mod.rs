@@ -1,0 +1,402 @@
+//! One rate limit per key, in a bounded table.
+
+mod layer;
+
+use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
+
+pub use self::layer::{Cost, KeyedRateLimit, KeyedRateLimitLayer, OneToken, ResponseFuture};
+use crate::{
+    clock::Clock,
+    error::{ConfigError, PolicyKind, Rejection},
+    event::{Event, Observers},
+    options::Options,
+    policy::{
+        Cause, Command, Explanation, Mode, Now, PolicySnapshot,
+        bucket::{
+            Buckets, Grant, KeyedRateLimitSnapshot, Level, Refusal,
+            config::RateLimitConfig,
+            keyed::{AtCap, Keys},
+        },
+        command::ModeSwitch,
+    },
+    registry::Managed,
+};
+
+/// Rate limits by key: one rate, one name, and a bucket for each client, tenant or address.
+///
+/// Each key may take [`burst`](RateLimitConfig::burst) tokens at once and gets them back at the rate: never
+/// more than `burst + rate × t` in any interval. A new key has a full bucket.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::{Options, RateLimitConfig, RateLimiters, Reason};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), portcullis::ConfigError> {
+/// let config = RateLimitConfig::per_second("clients", 10).burst(2);
+/// let clients: RateLimiters<String> = RateLimiters::new(config, 10_000, Options::new())?;
+/// assert!(clients.try_acquire("ada").is_ok());
+/// assert!(clients.try_acquire("ada").is_ok());
+/// let refusal = clients.try_acquire("ada").unwrap_err();
+/// assert_eq!(refusal.reason(), Reason::RateLimited);
+/// assert_eq!(refusal.retry_after(), Some(Duration::from_millis(100)));
+/// assert_eq!(clients.remaining("grace"), 2);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What is kept, and what goes
+///
+/// At most [`Keys::most`] keys have a bucket, and no memory is ever taken for more. A bucket that is full
+/// is as good as none, so it may be dropped and nothing is lost, and nobody is told. There is no task:
+/// each new key pays for its share of the work. While there is room, a bucket stays until it has been full
+/// for as long as it takes to fill, and for ten seconds; where there is none, it goes as soon as it is full.
+///
+/// A call for a further key, while as many as there may be are in use, is handled by [`AtCap`]:
+///
+/// | | the call | event |
+/// |---|---|---|
+/// | [`ShareOverflow`](AtCap::ShareOverflow), the default | takes from one bucket that all such keys share | [`Untracked`](Event::Untracked) if it is admitted |
+/// | [`Refuse`](AtCap::Refuse) | is refused with [`KeysFull`](crate::Reason::KeysFull); `retry_after` is when the first bucket that was looked at will be full | [`Rejected`](Event::Rejected) |
+/// | [`Admit`](AtCap::Admit) | is admitted | [`Untracked`](Event::Untracked) |
+///
+/// So a flood of keys, as of forged addresses, takes neither more memory than was given nor, by default,
+/// more than one client's rate. Known keys do not notice it.
+///
+/// # Cost
+///
+/// A call for a known key hashes it, reads the clock, takes the lock of its part of the table for a
+/// moment, and allocates nothing, admitted or refused. From 256 keys on the table has 16 parts. A new key
+/// looks at one more place of the table; where there is no room, at 32 more. When a part has no place left,
+/// it is laid out anew under its lock: at most once in as many new keys as a fifteenth of the part.
+///
+/// Bytes per key of the table, for keys that are a `u64`; what a key has on the heap comes on top:
+///
+/// | keys | bytes |
+/// |---:|---:|
+/// | 100 000 | 23 |
+/// | 1 000 000 | 36 |
+///
+/// After a flood of keys memory comes back as new keys come, or at once by [`shrink`](Self::shrink).
+///
+/// Keys are hashed, compared and copied under a lock: they must not use the table meanwhile. A panic in
+/// that code, or in the closures of a layer, goes to the caller; nothing is taken, and nothing lost.
+pub struct RateLimiters<K> {
+    shared: Arc<Shared<K>>,
+}
+
+struct Shared<K> {
+    name: &'static str,
+    buckets: Buckets<K>,
+    mode: ModeSwitch,
+    clock: Clock,
+    observers: Observers,
+}
+
+impl<K> Clone for RateLimiters<K> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<K> RateLimiters<K> {
+    /// No keys yet, and never more than `keys`: a number, or [`Keys`] that say what becomes of further
+    /// ones.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot work; `max_keys` must be in `1..=16_777_216`.
+    pub fn new(
+        config: RateLimitConfig,
+        keys: impl Into<Keys>,
+        options: Options,
+    ) -> Result<Self, ConfigError> {
+        let Options { clock, observers } = options;
+        let (name, mode) = (config.name, ModeSwitch::new(Mode::Enforce));
+        let buckets = Buckets::new(config, keys, clock.now())?;
+        Ok(Self { shared: Arc::new(Shared { name, buckets, mode, clock, observers }) })
+    }
+
+    /// The name that all these limiters' rejections and events carry.
+    pub fn name(&self) -> &'static str {
+        self.shared.name
+    }
+
+    /// How many keys have a bucket. Those that are full may be among them: they go as new keys come.
+    pub fn len(&self) -> usize {
+        self.shared.buckets.len()
+    }
+
+    /// Whether no key has a bucket.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many keys can have a bucket, and what becomes of calls for further ones.
+    pub fn keys(&self) -> Keys {
+        self.shared.buckets.keys()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> RateLimitConfig {
+        self.shared.buckets.config()
+    }
+
+    /// Changes rate and burst live, for every key: see [`Buckets::reconfigure`].
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot work, or `name` if it differs: limiters keep
+    /// their name. Nothing has changed then.
+    pub fn reconfigure(&self, config: RateLimitConfig) -> Result<(), ConfigError> {
+        self.shared.buckets.reconfigure(config, self.shared.clock)
+    }
+
+    /// The whole table at one moment.
+    pub fn snapshot(&self) -> KeyedRateLimitSnapshot {
+        KeyedRateLimitSnapshot {
+            mode: self.shared.mode.get(),
+            ..self.shared.buckets.snapshot(self.shared.clock)
+        }
+    }
+
+    /// Whether a call for a new key would get in, and why: how many keys there are, or what is left of
+    /// the bucket that further ones share. For one key, see [`explain_key`](Self::explain_key).
+    pub fn explain(&self) -> Explanation {
+        let now = self.snapshot();
+        let keys = Cause::Keys { observed: now.keys as u64, limit: now.max_keys as u64 };
+        let burst = now.shared.burst > 0;
+        match now.at_cap {
+            _ if now.keys < now.max_keys => self.explanation(burst, keys, None),
+            AtCap::Admit => self.explanation(true, keys, None),
+            AtCap::Refuse => self.explanation(false, keys, None),
+            AtCap::ShareOverflow => self.explain_level(now.shared),
+        }
+    }
+
+    /// Decides and reports, but never refuses, until [`enable`](Self::enable).
+    pub fn shadow(&self) {
+        self.switch(Command::Shadow);
+    }
+
+    /// Admits everything and counts nothing, until [`enable`](Self::enable).
+    pub fn disable(&self) {
+        self.switch(Command::Disable);
+    }
+
+    /// Back to work.
+    pub fn enable(&self) {
+        self.switch(Command::Enable);
+    }
+
+    /// Forgets every key: all buckets are full.
+    pub fn reset(&self) {
+        self.shared.buckets.reset();
+    }
+
+    /// Does what an operator says.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for `command` when it is one for circuits. Nothing has changed then.
+    pub fn command(&self, command: Command) -> Result<(), ConfigError> {
+        self.shared.mode.command(PolicyKind::RateLimit, command)?;
+        if command == Command::Reset {
+            self.reset();
+        }
+        Ok(())
+    }
+
+    fn switch(&self, command: Command) {
+        let known = self.command(command);
+        debug_assert!(known.is_ok(), "{command} is for every policy");
+    }
+
+    fn explain_level(&self, level: Level) -> Explanation {
+        let cause = Cause::Tokens { available: level.remaining, burst: level.burst };
+        let until = level.next_after.filter(|next| *next > Duration::ZERO);
+        self.explanation(level.remaining > 0, cause, until)
+    }
+
+    fn explanation(&self, would_admit: bool, cause: Cause, until: Option<Duration>) -> Explanation {
+        let mode = self.shared.mode.get();
+        Explanation {
+            policy: self.name(),
+            state: mode.as_str(),
+            shadow: mode == Mode::Shadow,
+            admits: would_admit || mode != Mode::Enforce,
+            would_admit: would_admit || mode == Mode::Disabled,
+            cause,
+            until,
+            opened_by: None,
+        }
+    }
+}
+
+impl<K: Hash + Eq> RateLimiters<K> {
+    /// A layer on these limiters; `key` says which one a request belongs to.
+    pub fn layer<Req, F: Fn(&Req) -> K>(&self, key: F) -> KeyedRateLimitLayer<K, F> {
+        KeyedRateLimitLayer::of(self.clone(), key)
+    }
+
+    /// Takes a token of a key. The key is copied only if it is new.
+    ///
+    /// # Errors
+    /// The [`Rejection`] says why not, and when to come back; nothing is taken then.
+    #[inline]
+    pub fn try_acquire<Q>(&self, key: &Q) -> Result<(), Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.try_acquire_n(key, 1)
+    }
+
+    /// Takes `n` tokens of a key, or none.
+    ///
+    /// # Errors
+    /// The [`Rejection`] says why not, and when to come back: never, if `n` is more than the burst
+    /// ([`OverBurst`](crate::Reason::OverBurst)).
+    #[inline]
+    pub fn try_acquire_n<Q>(&self, key: &Q, n: u64) -> Result<(), Rejection>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.decide(|buckets, clock| buckets.try_acquire(key, n, clock))
+    }
+
+    /// [`try_acquire_n`](Self::try_acquire_n) for a key that is given away.
+    #[inline]
+    fn try_acquire_owned(&self, key: K, n: u64) -> Result<(), Rejection> {
+        self.decide(|buckets, clock| buckets.try_acquire_owned(key, n, clock))
+    }
+
+    /// Whole tokens that a key has left now. A key that is new has a full bucket; if there is no room for
+    /// it, what a call for it would find: see [`Buckets::level`].
+    pub fn remaining<Q>(&self, key: &Q) -> u64
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.level(key).remaining
+    }
+
+    /// The time until a key has all its tokens back: zero if it has; `None` if it never will.
+    pub fn reset_after<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.level(key).reset_after
+    }
+
+    /// A key's bucket at one moment.
+    pub fn level<Q>(&self, key: &Q) -> Level
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shared.buckets.level(key, self.shared.clock)
+    }
+
+    /// Whether a call for this key that costs one token would get in, and why.
+    pub fn explain_key<Q>(&self, key: &Q) -> Explanation
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.explain_level(self.level(key))
+    }
+
+    /// Forgets a key, whose bucket is full then. Whether it had one.
+    pub fn remove<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shared.buckets.remove(key)
+    }
+
+    /// Drops every bucket that is full and gives memory back, at once. Not needed for the bound: calls do
+    /// as much of it by themselves as new keys need.
+    pub fn shrink(&self) {
+        self.shared.buckets.shrink(self.shared.clock);
+    }
+
+    #[inline(always)]
+    fn decide(
+        &self,
+        ask: impl FnOnce(&Buckets<K>, Clock) -> Result<Grant, Refusal>,
+    ) -> Result<(), Rejection> {
+        let Shared { name, buckets, mode, clock, observers } = &*self.shared;
+        let mode = mode.get();
+        if mode == Mode::Disabled {
+            return Ok(());
+        }
+        match ask(buckets, *clock) {
+            Ok(grant) => {
+                if grant != Grant::Own {
+                    observers
+                        .tell(|| Event::Untracked { policy: name, kind: PolicyKind::RateLimit });
+                }
+                observers.tell_of_call(|| Event::Admitted {
+                    policy: name,
+                    kind: PolicyKind::RateLimit,
+                    waited: Duration::ZERO,
+                });
+                Ok(())
+            }
+            Err(refusal) => self.refuse(refusal, mode),
+        }
+    }
+
+    #[cold]
+    fn refuse(
+        &self,
+        Refusal { reason, retry_after, .. }: Refusal,
+        mode: Mode,
+    ) -> Result<(), Rejection> {
+        let Shared { name, observers, .. } = &*self.shared;
+        if mode == Mode::Shadow {
+            let kind = PolicyKind::RateLimit;
+            observers.tell(|| Event::WouldReject { policy: name, kind, reason });
+            return Ok(());
+        }
+        let rejection = Rejection::new(reason, name);
+        let rejection = match retry_after {
+            Some(after) => rejection.with_retry_after(after),
+            None => rejection,
+        };
+        observers.tell(|| Event::Rejected(rejection));
+        Err(rejection)
+    }
+}
+
+impl<K: Send + 'static> Managed for RateLimiters<K> {
+    fn name(&self) -> &'static str {
+        self.name()
+    }
+
+    fn kind(&self) -> PolicyKind {
+        PolicyKind::RateLimit
+    }
+
+    fn snapshot(&self) -> PolicySnapshot {
+        PolicySnapshot::KeyedRateLimit(self.snapshot())
+    }
+
+    fn explain(&self) -> Explanation {
+        self.explain()
+    }
+
+    fn command(&self, command: Command) -> Result<(), ConfigError> {
+        self.command(command)
+    }
+}
+
+impl<K> fmt::Debug for RateLimiters<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimiters")
+            .field("name", &self.name())
+            .field("len", &self.len())
+            .finish()
+    }
+}
