@@ -70,6 +70,7 @@ mod options;
 mod outcome;
 mod plan;
 pub mod policy;
+pub mod rate_limit;
 mod registry;
 mod sync;
 
@@ -94,8 +95,11 @@ pub use self::{
             Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
-        bucket::config::RateLimitConfig,
+        bucket::{RateLimitSnapshot, config::RateLimitConfig},
         window::Window,
+    },
+    rate_limit::{
+        RateLimit, RateLimitLayer, RateLimiter, WaitingRateLimit, WaitingRateLimitLayer, Waits,
     },
 };
 pub use self::{

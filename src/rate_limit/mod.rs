@@ -1,0 +1,19 @@
+//! Rate limiter.
+
+mod core;
+mod cost;
+mod handle;
+mod layer;
+mod reservation;
+mod turn;
+mod waiting;
+mod waits;
+
+pub use self::{
+    cost::{Cost, OneToken},
+    handle::{Acquire, RateLimiter},
+    layer::{RateLimit, RateLimitLayer, ResponseFuture},
+    reservation::Reservation,
+    waiting::{WaitingRateLimit, WaitingRateLimitLayer, WaitingResponseFuture},
+    waits::Waits,
+};
