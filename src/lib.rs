@@ -96,12 +96,16 @@ pub use self::{
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
         bucket::{
+            RateLimitSnapshot,
             config::RateLimitConfig,
             keyed::{AtCap, Keys},
         },
         window::Window,
     },
-    rate_limit::{KeyedRateLimit, KeyedRateLimitLayer, RateLimiters},
+    rate_limit::{
+        KeyedRateLimit, KeyedRateLimitLayer, RateLimit, RateLimitLayer, RateLimiter, RateLimiters,
+        WaitingRateLimit, WaitingRateLimitLayer, Waits,
+    },
 };
 pub use self::{
     error::{BoxError, CarryRejection, ConfigError, Error, PolicyKind, Reason, Rejection, intern},

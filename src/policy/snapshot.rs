@@ -8,6 +8,8 @@ use super::{breaker, bucket};
 pub enum PolicySnapshot {
     /// A circuit.
     CircuitBreaker(breaker::Snapshot),
+    /// A rate limiter.
+    RateLimit(bucket::RateLimitSnapshot),
     /// Rate limiters by key.
     KeyedRateLimit(bucket::KeyedRateLimitSnapshot),
 }

@@ -13,10 +13,14 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::super::{
+    cost::{Cost, OneToken},
+    turn::Passed,
+};
 use super::RateLimiters;
 use crate::{
     error::{CarryRejection, ConfigError, Rejection},
-    guard::{Guard, Guarded, Policy, Ready, Settle},
+    guard::{Guard, Guarded, Policy, Ready},
     options::Options,
     plan::{self, Part},
     policy::bucket::{config::RateLimitConfig, keyed::Keys},
@@ -68,31 +72,6 @@ struct Shared<K, F, W> {
     cost: W,
 }
 
-/// How many tokens a request takes. Any `Fn(&Req) -> u64` is one.
-pub trait Cost<Req> {
-    /// The tokens that this request takes. Zero always passes; more than the burst never does.
-    fn cost(&self, request: &Req) -> u64;
-}
-
-impl<Req, F: Fn(&Req) -> u64> Cost<Req> for F {
-    #[inline]
-    fn cost(&self, request: &Req) -> u64 {
-        self(request)
-    }
-}
-
-/// One token for each request. The default.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct OneToken;
-
-impl<Req> Cost<Req> for OneToken {
-    #[inline]
-    fn cost(&self, _: &Req) -> u64 {
-        1
-    }
-}
-
 impl<K: Hash + Eq, F> KeyedRateLimitLayer<K, F> {
     /// Limiters of their own, for at most `keys`; `key` says which one a request belongs to.
     ///
@@ -124,11 +103,19 @@ impl<K, F, W> KeyedRateLimitLayer<K, F, W> {
         &self.shared.limiters
     }
 
-    /// Lets each request take as many tokens as `cost` says. The limiters stay the same.
-    pub fn cost<Req, V>(self, cost: V) -> KeyedRateLimitLayer<K, F, V>
+    /// Says by a closure how many tokens a request costs. The limiters stay the same.
+    pub fn cost<V, Req>(self, cost: V) -> KeyedRateLimitLayer<K, F, V>
     where
         F: Clone,
         V: Fn(&Req) -> u64,
+    {
+        self.cost_with(cost)
+    }
+
+    /// Says by a named value how many tokens a request costs. The limiters stay the same.
+    pub fn cost_with<V>(self, cost: V) -> KeyedRateLimitLayer<K, F, V>
+    where
+        F: Clone,
     {
         let Shared { limiters, key, .. } = &*self.shared;
         let shared = Shared { limiters: limiters.clone(), key: key.clone(), cost };
@@ -274,14 +261,3 @@ where
 }
 
 impl<K, F, W, Res, Err> Ready<Res, Err> for ByKey<K, F, W> {}
-
-/// What a limited call holds: nothing. What it took is spent when the service is called.
-#[derive(Debug)]
-struct Passed;
-
-impl<Res, Err> Settle<Res, Err> for Passed {
-    #[inline(always)]
-    fn settle(self, _: &Result<Res, Err>) {}
-
-    fn panicked(self) {}
-}

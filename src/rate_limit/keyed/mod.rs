@@ -1,25 +1,24 @@
 //! One rate limit per key, in a bounded table.
 
 mod layer;
+mod operate;
 
-use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{borrow::Borrow, hash::Hash, sync::Arc, time::Duration};
 
-pub use self::layer::{Cost, KeyedRateLimit, KeyedRateLimitLayer, OneToken, ResponseFuture};
+pub use self::layer::{KeyedRateLimit, KeyedRateLimitLayer, ResponseFuture};
+#[cfg(doc)]
+use crate::policy::bucket::keyed::AtCap;
 use crate::{
     clock::Clock,
     error::{ConfigError, PolicyKind, Rejection},
     event::{Event, Observers},
     options::Options,
     policy::{
-        Cause, Command, Explanation, Mode, Now, PolicySnapshot,
-        bucket::{
-            Buckets, Grant, KeyedRateLimitSnapshot, Level, Refusal,
-            config::RateLimitConfig,
-            keyed::{AtCap, Keys},
-        },
+        Mode, Now,
+        bucket::{Buckets, Grant, Level, Refusal, config::RateLimitConfig, keyed::Keys},
         command::ModeSwitch,
+        tally::Tally,
     },
-    registry::Managed,
 };
 
 /// Rate limits by key: one rate, one name, and a bucket for each client, tenant or address.
@@ -91,6 +90,8 @@ struct Shared<K> {
     mode: ModeSwitch,
     clock: Clock,
     observers: Observers,
+    refused: Tally,
+    untracked: Tally,
 }
 
 impl<K> Clone for RateLimiters<K> {
@@ -113,7 +114,9 @@ impl<K> RateLimiters<K> {
         let Options { clock, observers } = options;
         let (name, mode) = (config.name, ModeSwitch::new(Mode::Enforce));
         let buckets = Buckets::new(config, keys, clock.now())?;
-        Ok(Self { shared: Arc::new(Shared { name, buckets, mode, clock, observers }) })
+        let (refused, untracked) = (Tally::new(), Tally::new());
+        let shared = Shared { name, buckets, mode, clock, observers, refused, untracked };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The name that all these limiters' rejections and events carry.
@@ -148,85 +151,6 @@ impl<K> RateLimiters<K> {
     /// their name. Nothing has changed then.
     pub fn reconfigure(&self, config: RateLimitConfig) -> Result<(), ConfigError> {
         self.shared.buckets.reconfigure(config, self.shared.clock)
-    }
-
-    /// The whole table at one moment.
-    pub fn snapshot(&self) -> KeyedRateLimitSnapshot {
-        KeyedRateLimitSnapshot {
-            mode: self.shared.mode.get(),
-            ..self.shared.buckets.snapshot(self.shared.clock)
-        }
-    }
-
-    /// Whether a call for a new key would get in, and why: how many keys there are, or what is left of
-    /// the bucket that further ones share. For one key, see [`explain_key`](Self::explain_key).
-    pub fn explain(&self) -> Explanation {
-        let now = self.snapshot();
-        let keys = Cause::Keys { observed: now.keys as u64, limit: now.max_keys as u64 };
-        let burst = now.shared.burst > 0;
-        match now.at_cap {
-            _ if now.keys < now.max_keys => self.explanation(burst, keys, None),
-            AtCap::Admit => self.explanation(true, keys, None),
-            AtCap::Refuse => self.explanation(false, keys, None),
-            AtCap::ShareOverflow => self.explain_level(now.shared),
-        }
-    }
-
-    /// Decides and reports, but never refuses, until [`enable`](Self::enable).
-    pub fn shadow(&self) {
-        self.switch(Command::Shadow);
-    }
-
-    /// Admits everything and counts nothing, until [`enable`](Self::enable).
-    pub fn disable(&self) {
-        self.switch(Command::Disable);
-    }
-
-    /// Back to work.
-    pub fn enable(&self) {
-        self.switch(Command::Enable);
-    }
-
-    /// Forgets every key: all buckets are full.
-    pub fn reset(&self) {
-        self.shared.buckets.reset();
-    }
-
-    /// Does what an operator says.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for `command` when it is one for circuits. Nothing has changed then.
-    pub fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.shared.mode.command(PolicyKind::RateLimit, command)?;
-        if command == Command::Reset {
-            self.reset();
-        }
-        Ok(())
-    }
-
-    fn switch(&self, command: Command) {
-        let known = self.command(command);
-        debug_assert!(known.is_ok(), "{command} is for every policy");
-    }
-
-    fn explain_level(&self, level: Level) -> Explanation {
-        let cause = Cause::Tokens { available: level.remaining, burst: level.burst };
-        let until = level.next_after.filter(|next| *next > Duration::ZERO);
-        self.explanation(level.remaining > 0, cause, until)
-    }
-
-    fn explanation(&self, would_admit: bool, cause: Cause, until: Option<Duration>) -> Explanation {
-        let mode = self.shared.mode.get();
-        Explanation {
-            policy: self.name(),
-            state: mode.as_str(),
-            shadow: mode == Mode::Shadow,
-            admits: would_admit || mode != Mode::Enforce,
-            would_admit: would_admit || mode == Mode::Disabled,
-            cause,
-            until,
-            opened_by: None,
-        }
     }
 }
 
@@ -297,15 +221,6 @@ impl<K: Hash + Eq> RateLimiters<K> {
         self.shared.buckets.level(key, self.shared.clock)
     }
 
-    /// Whether a call for this key that costs one token would get in, and why.
-    pub fn explain_key<Q>(&self, key: &Q) -> Explanation
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.explain_level(self.level(key))
-    }
-
     /// Forgets a key, whose bucket is full then. Whether it had one.
     pub fn remove<Q>(&self, key: &Q) -> bool
     where
@@ -326,26 +241,29 @@ impl<K: Hash + Eq> RateLimiters<K> {
         &self,
         ask: impl FnOnce(&Buckets<K>, Clock) -> Result<Grant, Refusal>,
     ) -> Result<(), Rejection> {
-        let Shared { name, buckets, mode, clock, observers } = &*self.shared;
+        let Shared { buckets, mode, clock, .. } = &*self.shared;
         let mode = mode.get();
         if mode == Mode::Disabled {
             return Ok(());
         }
         match ask(buckets, *clock) {
-            Ok(grant) => {
-                if grant != Grant::Own {
-                    observers
-                        .tell(|| Event::Untracked { policy: name, kind: PolicyKind::RateLimit });
-                }
-                observers.tell_of_call(|| Event::Admitted {
-                    policy: name,
-                    kind: PolicyKind::RateLimit,
-                    waited: Duration::ZERO,
-                });
-                Ok(())
-            }
-            Err(refusal) => self.refuse(refusal, mode),
+            Ok(Grant::Own) => {}
+            Ok(_) => self.tell_untracked(),
+            Err(refusal) => self.refuse(refusal, mode)?,
         }
+        self.shared.observers.tell_of_call(|| Event::Admitted {
+            policy: self.name(),
+            kind: PolicyKind::RateLimit,
+            waited: Duration::ZERO,
+        });
+        Ok(())
+    }
+
+    #[cold]
+    fn tell_untracked(&self) {
+        let Shared { name, observers, untracked, .. } = &*self.shared;
+        untracked.add_one();
+        observers.tell(|| Event::Untracked { policy: name, kind: PolicyKind::RateLimit });
     }
 
     #[cold]
@@ -354,49 +272,19 @@ impl<K: Hash + Eq> RateLimiters<K> {
         Refusal { reason, retry_after, .. }: Refusal,
         mode: Mode,
     ) -> Result<(), Rejection> {
-        let Shared { name, observers, .. } = &*self.shared;
+        let Shared { name, observers, refused, .. } = &*self.shared;
         if mode == Mode::Shadow {
             let kind = PolicyKind::RateLimit;
             observers.tell(|| Event::WouldReject { policy: name, kind, reason });
             return Ok(());
         }
-        let rejection = Rejection::new(reason, name);
+        refused.add_one();
+        let rejection = Rejection::new(reason, name).with_kind(PolicyKind::RateLimit);
         let rejection = match retry_after {
             Some(after) => rejection.with_retry_after(after),
             None => rejection,
         };
         observers.tell(|| Event::Rejected(rejection));
         Err(rejection)
-    }
-}
-
-impl<K: Send + 'static> Managed for RateLimiters<K> {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::RateLimit
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::KeyedRateLimit(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
-
-impl<K> fmt::Debug for RateLimiters<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiters")
-            .field("name", &self.name())
-            .field("len", &self.len())
-            .finish()
     }
 }

@@ -32,12 +32,13 @@ pub use self::{
     show::{KeyedRateLimitSnapshot, Level},
 };
 use super::{
+    Refusal,
     config::RateLimitConfig,
     rate::{Ask, Rate},
 };
 use crate::{
     error::{ConfigError, Reason},
-    policy::{Now, check::ensure, nanos, tally::Tally},
+    policy::{Now, check::ensure, nanos},
     sync::{AtomicU64, Mutex, Ordering},
 };
 
@@ -57,19 +58,6 @@ pub enum Grant {
     Shared,
     /// There is no room for the key, and no bucket was asked.
     Untracked,
-}
-
-/// Why there are no tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Refusal {
-    /// [`RateLimited`](Reason::RateLimited), [`OverBurst`](Reason::OverBurst) or
-    /// [`KeysFull`](Reason::KeysFull).
-    pub reason: Reason,
-    /// When the same request can pass, if nobody takes the tokens before: exact for a bucket. For
-    /// [`KeysFull`](Reason::KeysFull), when the first bucket that was looked at is full. `None` where
-    /// that is never, or nothing is known.
-    pub retry_after: Option<Duration>,
 }
 
 /// Token buckets by key without clock, runtime or Tower: share them by reference.
@@ -102,8 +90,6 @@ pub struct Buckets<K> {
     overflow: Mutex<Overflow>,
     /// Held while all parts are being changed, so that one change does not overtake another.
     config: Mutex<RateLimitConfig>,
-    refused: Tally,
-    untracked: Tally,
 }
 
 /// How many keys there are and can be, in all parts together.
@@ -168,8 +154,6 @@ impl<K> Buckets<K> {
             at_cap,
             overflow: Mutex::new(Overflow { meter: Meter::new(rate), full_at: 0 }),
             config: Mutex::new(config),
-            refused: Tally::new(),
-            untracked: Tally::new(),
         })
     }
 
@@ -209,17 +193,6 @@ impl<K> Buckets<K> {
             self.room.give_back(part.lock().clear(&mut garbage));
         }
         self.overflow.lock().full_at = 0;
-    }
-
-    #[cold]
-    fn refusal(&self, rate: &Rate, ask: Ask) -> Refusal {
-        self.refused.add_one();
-        match ask {
-            Ask::After { wait, .. } => {
-                Refusal { reason: Reason::RateLimited, retry_after: rate.duration(wait) }
-            }
-            _ => Refusal { reason: Reason::OverBurst, retry_after: None },
-        }
     }
 
     #[inline(always)]
@@ -270,7 +243,7 @@ impl<K: Hash + Eq> Buckets<K> {
         let now = part.now(nanos);
         match part.take_known(hash, key.form(), now, n) {
             Some(Ask::Granted { .. }) => Ok(Grant::Own),
-            Some(ask) => Err(self.refusal(part.rate(), ask)),
+            Some(ask) => Err(refusal(part.rate(), ask)),
             None => {
                 drop(part);
                 self.take_new(hash, key, n, nanos)
@@ -296,7 +269,7 @@ impl<K: Hash + Eq> Buckets<K> {
         // Another call may have brought it meanwhile.
         let known = part.take_known(hash, key.form(), now, n);
         let ask = known.unwrap_or_else(|| part.rate().ask(0, now, n));
-        let Ask::Granted { full_at } = ask else { return Err(self.refusal(part.rate(), ask)) };
+        let Ask::Granted { full_at } = ask else { return Err(refusal(part.rate(), ask)) };
         // Taking nothing leaves a full bucket, which is none.
         if known.is_some() || full_at <= now {
             return Ok(Grant::Own);
@@ -332,24 +305,17 @@ impl<K: Hash + Eq> Buckets<K> {
         first_full: Option<Duration>,
     ) -> Result<Grant, Refusal> {
         match self.at_cap {
-            AtCap::Admit => {
-                self.untracked.add_one();
-                Ok(Grant::Untracked)
-            }
-            AtCap::Refuse => {
-                self.refused.add_one();
-                Err(Refusal { reason: Reason::KeysFull, retry_after: first_full })
-            }
+            AtCap::Admit => Ok(Grant::Untracked),
+            AtCap::Refuse => Err(Refusal { reason: Reason::KeysFull, retry_after: first_full }),
             AtCap::ShareOverflow => {
                 let mut overflow = self.overflow.lock();
                 let now = overflow.now(nanos);
                 match overflow.meter.rate.ask(overflow.full_at, now, n) {
                     Ask::Granted { full_at } => {
                         overflow.full_at = full_at;
-                        self.untracked.add_one();
                         Ok(Grant::Shared)
                     }
-                    ask => Err(self.refusal(&overflow.meter.rate, ask)),
+                    ask => Err(refusal(&overflow.meter.rate, ask)),
                 }
             }
         }
@@ -381,5 +347,15 @@ impl<K: Hash + Eq> Buckets<K> {
             self.room.give_back(part.shrink(now, &self.hasher, &mut garbage));
             drop(part);
         }
+    }
+}
+
+#[cold]
+fn refusal(rate: &Rate, ask: Ask) -> Refusal {
+    match ask {
+        Ask::After { wait, .. } => {
+            Refusal { reason: Reason::RateLimited, retry_after: rate.duration(wait) }
+        }
+        _ => Refusal { reason: Reason::OverBurst, retry_after: None },
     }
 }

@@ -46,9 +46,11 @@ pub struct KeyedRateLimitSnapshot {
     pub shared: Level,
     /// Bytes that the table takes, without what keys have on the heap.
     pub bytes: usize,
-    /// Calls that were refused since the table was made; in shadow, that would have been.
+    /// How many calls were refused since the table was made; those that shadow let in are not. Counted by
+    /// [`RateLimiters`](crate::RateLimiters).
     pub refused: u64,
-    /// Calls that were admitted without a bucket of their key's own.
+    /// How many calls were admitted without a bucket of their key's own. Counted by
+    /// [`RateLimiters`](crate::RateLimiters).
     pub untracked: u64,
 }
 
@@ -78,8 +80,8 @@ impl<K> Buckets<K> {
             at_cap,
             shared: self.shared(self.nanos(now)),
             bytes: self.parts.iter().map(|part| part.lock().bytes()).sum(),
-            refused: self.refused.sum(),
-            untracked: self.untracked.sum(),
+            refused: 0,
+            untracked: 0,
         }
     }
 
