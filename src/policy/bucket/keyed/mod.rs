@@ -274,12 +274,13 @@ impl<K: Hash + Eq> Buckets<K> {
         if known.is_some() || full_at <= now {
             return Ok(Grant::Own);
         }
-        let Swept { dropped, turned, mut first_full } = part.tidy(now, &mut garbage);
+        let Swept { dropped, turned, .. } = part.tidy(now, &mut garbage);
         self.room.give_back(dropped);
+        let mut first_full = u64::MAX;
         if !(self.room.is_left() && part.has_room()) {
             let swept = part.make_room(now, &mut garbage);
             self.room.give_back(swept.dropped);
-            first_full = first_full.min(swept.first_full);
+            first_full = swept.first_full;
         }
         if self.room.is_left() && part.has_room() {
             if part.is_dense() || (turned && part.is_sparse()) {
