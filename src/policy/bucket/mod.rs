@@ -102,15 +102,26 @@ impl Bucket {
             return Ok(());
         }
         let nanos = self.nanos(now);
-        let mut seen = self.word.see();
-        loop {
-            let Some(now) = seen.units(nanos) else {
-                seen = self.move_origin(nanos);
-                continue;
-            };
+        let seen = self.word.see();
+        if let Some(now) = seen.units(nanos) {
             match seen.rate.ask(seen.full_at(), now, n) {
-                Ask::Granted { full_at } if self.word.swap(&seen, full_at) => return Ok(()),
-                Ask::Granted { .. } => seen = self.word.see(),
+                Ask::Granted { full_at } if self.word.swap(seen, full_at) => return Ok(()),
+                Ask::Granted { .. } => {}
+                Ask::After { wait, .. } => return Err(limited(seen.rate.scale, wait)),
+                Ask::Never => return Err(OVER_BURST),
+            }
+        }
+        self.try_again(n, nanos)
+    }
+
+    /// Apart, so that the usual way keeps everything in registers.
+    #[inline(never)]
+    fn try_again(&self, n: u64, nanos: u64) -> Result<(), Refusal> {
+        loop {
+            let (seen, now) = self.see(nanos);
+            match seen.rate.ask(seen.full_at(), now, n) {
+                Ask::Granted { full_at } if self.word.swap(seen, full_at) => return Ok(()),
+                Ask::Granted { .. } => {}
                 refused => return Err(refusal(seen.rate, refused)),
             }
         }
@@ -243,13 +254,16 @@ impl Bucket {
     }
 }
 
-/// Out of line, so that the usual way stays short.
-#[inline(never)]
+const OVER_BURST: Refusal = Refusal { reason: Reason::OverBurst, retry_after: None };
+
+#[inline]
+fn limited(scale: u64, wait: u64) -> Refusal {
+    Refusal { reason: Reason::RateLimited, retry_after: rate::duration(scale, wait) }
+}
+
 fn refusal(rate: Rate, ask: Ask) -> Refusal {
     match ask {
-        Ask::After { wait, .. } => {
-            Refusal { reason: Reason::RateLimited, retry_after: rate.duration(wait) }
-        }
-        _ => Refusal { reason: Reason::OverBurst, retry_after: None },
+        Ask::After { wait, .. } => limited(rate.scale, wait),
+        _ => OVER_BURST,
     }
 }

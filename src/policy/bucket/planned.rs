@@ -105,7 +105,7 @@ impl Bucket {
             let (Some(in_time), true) = (in_time, full_at <= FURTHEST / 2) else {
                 return Err(refusal(seen.rate, ask));
             };
-            if n == 0 || self.word.swap(&seen, full_at) {
+            if n == 0 || self.word.swap(seen, full_at) {
                 let due = absolute(&seen, now) + u128::from(wait);
                 if n > 0 {
                     plans.latest = due;
@@ -173,7 +173,7 @@ impl Bucket {
     fn give_back(&self, units: u64) {
         loop {
             let seen = self.word.see();
-            if self.word.swap(&seen, seen.full_at().saturating_sub(units)) {
+            if self.word.swap(seen, seen.full_at().saturating_sub(units)) {
                 return;
             }
         }

@@ -79,7 +79,7 @@ impl Rate {
     /// Units as a duration, rounded up, so that who waits for it has waited long enough; `None` where
     /// time stands still.
     pub(crate) fn duration(&self, units: u64) -> Option<Duration> {
-        (self.scale > 0).then(|| Duration::from_nanos(units.div_ceil(self.scale)))
+        duration(self.scale, units)
     }
 
     /// A whole burst, in units.
@@ -117,6 +117,17 @@ impl Rate {
         let there = there * u128::from(to.interval) / u128::from(self.interval);
         let lacking = u128::from(to.whole()).saturating_sub(there) + owed;
         then.saturating_add(u64::try_from(lacking).unwrap_or(u64::MAX))
+    }
+}
+
+/// [`Rate::duration`] at so many units in a nanosecond.
+#[inline]
+pub(crate) fn duration(scale: u64, units: u64) -> Option<Duration> {
+    match scale {
+        0 => None,
+        // Most rates: a division costs as much as the rest of a refusal.
+        1 => Some(Duration::from_nanos(units)),
+        _ => Some(Duration::from_nanos(units.div_ceil(scale))),
     }
 }
 

@@ -113,7 +113,7 @@ impl Word {
     /// Lets the bucket be full at another time, if nothing has changed since it was seen. At most
     /// [`FURTHEST`].
     #[inline(always)]
-    pub(super) fn swap(&self, seen: &Seen, full_at: u64) -> bool {
+    pub(super) fn swap(&self, seen: Seen, full_at: u64) -> bool {
         let epoch = seen.word & (EPOCHS - 1);
         let word = (full_at << EPOCH_BITS) | epoch;
         self.0.word.compare_exchange(seen.word, word, Ordering::AcqRel, Ordering::Relaxed).is_ok()
