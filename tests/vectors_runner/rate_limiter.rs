@@ -1,10 +1,11 @@
-//! Replays rate limiter scenarios on the pure token bucket, with the time given at each step.
+//! Replays rate limiter scenarios on the pure token bucket, with the time given at each step; and beside it,
+//! where nothing is reserved, on the table of buckets by key, which must answer alike.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use portcullis::{
     RateLimitConfig,
-    policy::bucket::{Bucket, Refusal, Reservation},
+    policy::bucket::{Bucket, Buckets, Refusal, Reservation},
 };
 use serde_json::Value;
 
@@ -31,7 +32,13 @@ fn run(scenario: &Value) -> Replay {
     for step in steps {
         check_schema(step)?;
     }
-    let mut timeline = Timeline { clock: VirtualClock::new(), limiters: BTreeMap::new(), config };
+    let clock = VirtualClock::new();
+    let reserves = steps.iter().any(|step| matches!(step["do"].as_str(), Some("reserve")));
+    let table = match Buckets::new(config.clone(), 1_000, clock.now()?) {
+        Ok(table) => Some(table).filter(|_| !reserves),
+        Err(error) => return skip(format!("configuration refused: {error}")),
+    };
+    let mut timeline = Timeline { clock, limiters: BTreeMap::new(), table, config };
     for (at, step) in steps.iter().enumerate() {
         timeline.step(step).map_err(|stop| match stop {
             Stop::Fail(what) => Stop::Fail(format!("step {at} {}: {what}", step["do"])),
@@ -95,6 +102,8 @@ struct Limiter {
 struct Timeline {
     clock: VirtualClock,
     limiters: BTreeMap<String, Limiter>,
+    /// The same by key; it takes no reservations.
+    table: Option<Buckets<String>>,
     config: RateLimitConfig,
 }
 
@@ -143,6 +152,10 @@ impl Timeline {
                 if answer != foretold {
                     return fail(format!("{answer:?}, but {foretold:?} was foretold"));
                 }
+                let by_key = self.table.as_ref().map(|table| table.try_acquire(key, n, now));
+                if by_key.is_some_and(|by_key| by_key.map(drop) != answer) {
+                    return fail(format!("{answer:?}, but {by_key:?} by key"));
+                }
                 return Ok(Some(answer.map(|()| Duration::ZERO)));
             }
             "reserve" => {
@@ -181,7 +194,15 @@ impl Timeline {
                 if let Err(error) = limiter.bucket.reconfigure(config.clone(), now) {
                     return fail(format!("refused: {error}"));
                 }
-                limiter.config = config;
+                // By key, a full bucket is as good as none and so stays full, and a rate is that of every key.
+                let raised = config.burst_tokens() > limiter.config.burst_tokens();
+                limiter.config = config.clone();
+                if raised || self.limiters.len() > 1 {
+                    self.table = None;
+                }
+                if let Some(Err(error)) = self.table.as_ref().map(|t| t.reconfigure(config, now)) {
+                    return fail(format!("refused by key: {error}"));
+                }
             }
             _ => {}
         }
@@ -190,6 +211,12 @@ impl Timeline {
 
     fn check(&mut self, expect: &Value, key: &str) -> Replay {
         let now = self.clock.now()?;
+        let bucket = &self.limiter(key)?.bucket;
+        let seen = (bucket.remaining(now), bucket.reset_after(now));
+        let by_key = self.table.as_ref().map(|table| table.level(key, now));
+        if by_key.is_some_and(|level| (level.remaining, level.reset_after) != seen) {
+            return fail(format!("{seen:?}, but {by_key:?} by key"));
+        }
         let bucket = &self.limiter(key)?.bucket;
         for (name, expected) in members(expect, "expect")? {
             match name.as_str() {
