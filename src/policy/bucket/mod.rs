@@ -77,8 +77,8 @@ pub struct Refusal {
     /// [`KeysFull`](Reason::KeysFull) if there is no bucket for the key.
     pub reason: Reason,
     /// The time until they are all there, if nobody else takes any; `None` if they never will be. Asked
-    /// again after exactly this, the bucket gives them. Without a bucket, the time until the first of those
-    /// that were looked at is full and may go.
+    /// again after exactly this, the bucket gives them. Where there is no bucket for the key, no other is known
+    /// to be full, and to make room, any sooner.
     pub retry_after: Option<Duration>,
 }
 

@@ -2,6 +2,8 @@
 
 mod layer;
 mod operate;
+#[cfg(test)]
+mod work;
 
 use std::{borrow::Borrow, hash::Hash, sync::Arc, time::Duration};
 
@@ -56,7 +58,7 @@ use crate::{
 /// | | the call | event |
 /// |---|---|---|
 /// | [`ShareOverflow`](AtCap::ShareOverflow), the default | takes from one bucket that all such keys share | [`Untracked`](Event::Untracked) if it is admitted |
-/// | [`Refuse`](AtCap::Refuse) | is refused with [`KeysFull`](crate::Reason::KeysFull); `retry_after` is when the first bucket that was looked at will be full | [`Rejected`](Event::Rejected) |
+/// | [`Refuse`](AtCap::Refuse) | is refused with [`KeysFull`](crate::Reason::KeysFull); `retry_after` is when one may first be full | [`Rejected`](Event::Rejected) |
 /// | [`Admit`](AtCap::Admit) | is admitted | [`Untracked`](Event::Untracked) |
 ///
 /// So a flood of keys, as of forged addresses, takes neither more memory than was given nor, by default,

@@ -85,6 +85,12 @@ impl<K> Buckets<K> {
         }
     }
 
+    /// Places of the table that were looked at to keep it small.
+    #[cfg(test)]
+    pub(crate) fn looked_at(&self) -> u64 {
+        self.parts.iter().map(|part| part.lock().looked_at).sum()
+    }
+
     /// The bucket that keys without room share.
     fn shared(&self, nanos: u64) -> Level {
         let Overflow { meter, full_at } = &*self.overflow.lock();
