@@ -70,6 +70,7 @@ mod options;
 mod outcome;
 mod plan;
 pub mod policy;
+pub mod rate_limit;
 mod registry;
 pub mod stack;
 mod sync;
@@ -95,7 +96,16 @@ pub use self::{
             Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
+        bucket::{
+            RateLimitSnapshot,
+            config::RateLimitConfig,
+            keyed::{AtCap, Keys},
+        },
         window::Window,
+    },
+    rate_limit::{
+        KeyedRateLimit, KeyedRateLimitLayer, RateLimit, RateLimitLayer, RateLimiter, RateLimiters,
+        WaitingRateLimit, WaitingRateLimitLayer, Waits,
     },
 };
 pub use self::{

@@ -14,8 +14,9 @@ use std::{
 
 use allocation_counter::measure;
 use portcullis::{
-    Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event,
-    HalfOpen, KeyedCircuitBreakerLayer, Options, Reason, Window, circuit_breaker::Permit,
+    AtCap, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event,
+    HalfOpen, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Keys, Options, RateLimitConfig,
+    RateLimiters, Reason, Window, circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -171,4 +172,77 @@ fn memory_per_circuit_is_bounded() {
     });
     assert_eq!(grown.bytes_current, 0, "traffic leaves nothing behind");
     let _ = Layer::layer(&circuit.layer(), Answers);
+}
+
+#[test]
+fn a_keyed_limit_allocates_nothing_for_a_key_that_is_known_nor_for_a_refusal() {
+    let plenty = RateLimitConfig::per_second("counted", 1_000_000_000);
+    let once = RateLimitConfig::new("counted", 0, Duration::from_secs(1)).burst(1);
+
+    let layer = KeyedRateLimitLayer::new(plenty.clone(), 10, |well: &bool| *well).unwrap();
+    let mut service = ServiceBuilder::new().layer(layer).layer(ErrorLayer::new()).service(Answers);
+    assert_none(1_000, || ask(&mut service, true).unwrap());
+
+    let named: RateLimiters<String> = RateLimiters::new(plenty, 10, Options::new()).unwrap();
+    assert_none(1_000, || named.try_acquire("a name that is long enough for the heap").unwrap());
+    let named: RateLimiters<String> = RateLimiters::new(once.clone(), 10, Options::new()).unwrap();
+    named.try_acquire("ada").unwrap();
+    assert_none(1_000, || drop(named.try_acquire("ada").unwrap_err()));
+    assert_none(1_000, || drop(named.try_acquire_n("grace", 2).unwrap_err()));
+
+    // At the bound, whatever becomes of further keys: they are neither copied nor kept.
+    for at_cap in [AtCap::ShareOverflow, AtCap::Refuse, AtCap::Admit] {
+        let keys = Keys::at_most(1).or(at_cap);
+        let named: RateLimiters<String> =
+            RateLimiters::new(once.clone(), keys, Options::new()).unwrap();
+        named.try_acquire("ada").unwrap();
+        let _ = named.try_acquire("grace");
+        assert_none(1_000, || {
+            assert_eq!(named.try_acquire("grace").is_ok(), at_cap == AtCap::Admit);
+        });
+    }
+}
+
+/// As the documentation states it, and no more than governor's table takes (22 and 36 bytes).
+#[test]
+fn memory_per_limited_key_is_bounded() {
+    let never = || RateLimitConfig::new("counted", 0, Duration::from_secs(1)).burst(1);
+    for (most, bytes_per_key) in [(100_000, 22.4), (1_000_000, 35.8)] {
+        let limiters: RateLimiters<u64> =
+            RateLimiters::new(never(), most as usize, Options::new()).unwrap();
+        let filled = measure(|| {
+            (0..most).for_each(|key| limiters.try_acquire(&key).expect("there is room"));
+        });
+        let per_key = filled.bytes_current as f64 / most as f64;
+        assert!(per_key <= bytes_per_key, "{per_key} bytes for each of {most} keys");
+        assert_eq!(limiters.snapshot().bytes as i64, filled.bytes_current);
+    }
+}
+
+/// A million keys come by a table that is full: not a byte, whether they find room in turn or not.
+#[test]
+fn a_flood_of_keys_takes_no_memory_beyond_the_bound() {
+    const MOST: u64 = 10_000;
+    // In the one nothing ever makes room, in the other everything does at once.
+    let closed = RateLimitConfig::new("counted", 0, Duration::from_secs(1)).burst(1);
+    let open = RateLimitConfig::per_second("counted", u64::MAX).burst(1);
+    for (config, stays) in [(closed, true), (open, false)] {
+        let limiters: RateLimiters<u64> =
+            RateLimiters::new(config, MOST as usize, Options::new()).unwrap();
+        let filled = measure(|| (0..MOST).for_each(|key| limiters.try_acquire(&key).unwrap()));
+        let flooded = measure(|| {
+            (MOST..1_000_000).for_each(|key| drop(limiters.try_acquire(&key)));
+        });
+        let bound = 16 * (1_024 * 17 + 16);
+        assert!(filled.bytes_current <= bound, "{} bytes", filled.bytes_current);
+        if stays {
+            // The counter of refusals, and the log of those who refuse: made once.
+            assert!(flooded.bytes_current <= 2_048, "{} bytes", flooded.bytes_current);
+            assert_eq!(limiters.len() as u64, MOST);
+        }
+        let both = filled.bytes_current + flooded.bytes_current;
+        assert!(both <= bound + 2_048 && limiters.len() as u64 <= MOST, "{both} bytes");
+        // While one part is laid out anew there are two of it, and the hashes of its keys.
+        assert!(flooded.bytes_max as i64 <= bound / 8, "{} bytes at once", flooded.bytes_max);
+    }
 }

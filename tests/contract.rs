@@ -22,7 +22,10 @@ mod neighbours;
 mod readiness;
 
 use every_layer::{Calls, contract};
-use portcullis::{CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer};
+use portcullis::{
+    CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer,
+    KeyedRateLimitLayer, RateLimitConfig,
+};
 use support::Ask;
 
 // One line adds a layer. A layer that readies a clone inside its future says so.
@@ -36,6 +39,14 @@ contract!(circuit_breaker_with_a_closure, || {
         },
     )
 });
+contract!(keyed_rate_limit, || {
+    KeyedRateLimitLayer::new(keyed_rate(), 8, |ask: &Ask| ask.0).expect("a valid config")
+});
+contract!(keyed_rate_limit_with_a_cost, || {
+    KeyedRateLimitLayer::new(keyed_rate(), 8, |ask: &Ask| ask.0)
+        .expect("a valid config")
+        .cost(|ask: &Ask| u64::from(ask.0))
+});
 contract!(keyed_circuit_breaker, Calls::InFuture, || {
     KeyedCircuitBreakerLayer::new(config(), 8, |ask: &Ask| ask.0).expect("a valid config")
 });
@@ -43,4 +54,9 @@ contract!(keyed_circuit_breaker, Calls::InFuture, || {
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.
 fn config() -> CircuitBreakerConfig {
     CircuitBreakerConfig::new("contract").no_failure_rate().consecutive_failures(1_000)
+}
+
+/// A rate that is never used up, for the same reason.
+fn keyed_rate() -> RateLimitConfig {
+    RateLimitConfig::per_second("contract", 1_000_000)
 }

@@ -81,6 +81,50 @@ fn nothing_of_the_breaker_is_skipped_without_a_named_reason() {
     assert!(replayed >= 40, "only {replayed} scenarios were replayed");
 }
 
+#[test]
+fn nothing_of_the_rate_limiter_is_skipped_without_a_named_reason() {
+    let may_skip = [
+        ("failsafe-bursty-5-per-s", "algorithm:fixed_window"),
+        ("r4j-first-cycle-and-refresh", "algorithm:fixed_window"),
+        ("r4j-reserve-upfront", "algorithm:fixed_window"),
+        ("r4j-reject-at-zero-timeout", "algorithm:fixed_window"),
+        ("r4j-change-limit", "algorithm:fixed_window"),
+        ("failsafe-smooth-initial-b", "algorithm:spacing_grid"),
+        ("go-clock-backwards", "clock_backwards"),
+    ];
+    let report = replay_file(&starting_set().join("rate_limiter.json"));
+    for skipped in report.skipped() {
+        assert!(may_skip.contains(&skipped), "skipped {skipped:?}");
+    }
+    assert_eq!(report.scenarios.len() - report.skipped().count(), 19);
+}
+
+#[test]
+fn a_wrong_expectation_of_the_rate_limiter_is_a_failure() {
+    let text = std::fs::read_to_string(starting_set().join("rate_limiter.json")).expect("readable");
+    let mut document: serde_json::Value = serde_json::from_str(&text).expect("valid");
+    let wrong = [
+        ("go-cancel-multi", "/steps/7/expect/wait_ms", serde_json::json!(401)),
+        ("go-zero-rate", "/steps/1/expect/retry_after_ms", serde_json::json!(100)),
+        ("go-zero-rate", "/steps/0/expect/admitted", serde_json::json!(false)),
+        ("governor-wait-time", "/steps/11/expect/retry_after_ms", serde_json::json!(194)),
+        ("throttled-gcra-table", "/steps/3/expect/remaining", serde_json::json!(3)),
+        ("throttled-gcra-table", "/steps/3/expect/reset_after_ms", serde_json::json!(2_001)),
+        ("throttled-gcra-table", "/steps/3/expect", serde_json::json!({ "tokens": 3.5 })),
+        ("throttled-gcra-table", "/steps/3/expect", serde_json::json!({ "tokens_before": 4.5 })),
+    ];
+    let variants = wrong.map(|(id, place, value)| {
+        let all = document["scenarios"].as_array().expect("scenarios");
+        let mut changed = all.iter().find(|s| s["id"] == id).expect("a scenario").clone();
+        *changed.pointer_mut(place).expect("the scenario has that place") = value;
+        changed
+    });
+    let count = variants.len();
+    document["scenarios"] = serde_json::Value::from(variants.to_vec());
+    let report = replay_document("wrong".into(), &document);
+    assert_eq!(report.failures().count(), count, "{}", report.print());
+}
+
 /// A replay that could not fail would prove nothing: each of these is wrong in one value.
 #[test]
 fn a_wrong_expectation_is_a_failure() {

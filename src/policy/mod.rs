@@ -12,7 +12,7 @@ pub(crate) mod command;
 mod in_flight;
 mod rng;
 mod snapshot;
-mod tally;
+pub(crate) mod tally;
 pub mod window;
 
 use std::time::{Duration, Instant};

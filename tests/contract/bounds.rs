@@ -12,7 +12,8 @@ use std::{
 
 use portcullis::{
     BoxError, CarryRejection, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer,
-    Error, ErrorLayer, KeyedCircuitBreakerLayer, Outcome, Reason, Registry, Rejection,
+    Error, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig,
+    RateLimiters, Reason, Registry, Rejection, policy::bucket::Buckets,
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn,
@@ -194,4 +195,45 @@ async fn an_own_enum_is_the_error_of_the_whole_stack() {
     below.circuit().force_open();
     let refused = service.oneshot(()).await.unwrap_err();
     assert!(matches!(refused, AppError::Refused(by) if by.reason() == Reason::ForcedOpen));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keyed_rate_limit_asks_nothing_of_the_service_and_shares_what_can_be_shared() {
+    let config = || RateLimitConfig::per_second("bounds", 10).burst(2);
+    let (service, _probe) = strict();
+    let layer = KeyedRateLimitLayer::new(config(), 8, |ask: &Ask| ask.0).expect("a valid config");
+    shared(&layer);
+    shared(layer.limiters());
+    let mut service = layer.layer(service);
+    shared(&service);
+    sendable(&service.ready().await.unwrap().call(Ask(0)));
+
+    // Neither `Clone` nor `Send` nor `'static`; a key borrowed from the request, as a path from its parts.
+    let calls = Cell::new(0);
+    let text = String::from("borrowed");
+    let layer = KeyedRateLimitLayer::new(config(), 8, |path: &&str| path.len()).expect("valid");
+    let mut service = ServiceBuilder::new()
+        .layer(&layer)
+        .layer(ErrorLayer::new())
+        .service(Homebound { calls: &calls, _not_send: Rc::new(()) });
+    for _ in 0..2 {
+        assert_eq!(service.ready().await.unwrap().call(&text).await, Ok(Answered));
+    }
+    let refused = service.ready().await.unwrap().call(&text).await.unwrap_err();
+    assert_eq!(refused.rejection().map(Rejection::reason), Some(Reason::RateLimited));
+    assert_eq!((calls.get(), layer.limiters().remaining(&8)), (2, 0));
+
+    // Neither are keys: one that is not `Clone` can be given away.
+    #[derive(PartialEq, Eq, Hash)]
+    struct Tenant(u8);
+    let layer = KeyedRateLimitLayer::new(config(), 8, |ask: &Ask| Tenant(ask.0)).expect("valid");
+    let (service, _probe) = strict();
+    assert_eq!(layer.layer(service).oneshot(Ask(3)).await, Ok(Answered));
+    assert_eq!(layer.limiters().remaining(&Tenant(3)), 1);
+
+    fn static_bounds<T: Send + Sync + 'static>() {}
+    static_bounds::<RateLimiters<String>>();
+    static_bounds::<Buckets<std::net::IpAddr>>();
+    // A key need not be `Sync`: it is only seen under a lock.
+    static_bounds::<RateLimiters<Cell<u8>>>();
 }

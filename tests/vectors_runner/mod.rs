@@ -2,6 +2,7 @@
 
 mod breaker;
 mod config;
+mod rate_limiter;
 mod window;
 
 use std::{
@@ -16,16 +17,8 @@ use std::{
 use serde_json::Value;
 
 /// The kinds that belong to policies which do not exist yet.
-const NOT_BUILT: [&str; 8] = [
-    "rate_limiter",
-    "backoff",
-    "retry",
-    "composition",
-    "retry_budget",
-    "bulkhead",
-    "hedge",
-    "adaptive",
-];
+const NOT_BUILT: [&str; 7] =
+    ["backoff", "retry", "composition", "retry_budget", "bulkhead", "hedge", "adaptive"];
 
 /// Why a replay ended before its last step.
 #[derive(Debug)]
@@ -165,6 +158,7 @@ pub(crate) fn replay_document(file: String, document: &Value) -> Report {
 fn replay(kind: &str, scenario: &Value) -> Verdict {
     match kind {
         "circuit_breaker" => breaker::replay(scenario),
+        "rate_limiter" => rate_limiter::replay(scenario),
         "sliding_window" => window::replay(scenario),
         kind if NOT_BUILT.contains(&kind) => {
             Verdict::Skipped(format!("kind {kind}: not built yet"))

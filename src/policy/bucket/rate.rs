@@ -79,7 +79,7 @@ impl Rate {
     /// Units as a duration, rounded up, so that who waits for it has waited long enough; `None` where
     /// time stands still.
     pub(crate) fn duration(&self, units: u64) -> Option<Duration> {
-        (self.scale > 0).then(|| Duration::from_nanos(units.div_ceil(self.scale)))
+        duration(self.scale, units)
     }
 
     /// A whole burst, in units.
@@ -120,9 +120,19 @@ impl Rate {
     }
 }
 
+/// [`Rate::duration`] at so many units in a nanosecond.
+#[inline]
+pub(crate) fn duration(scale: u64, units: u64) -> Option<Duration> {
+    match scale {
+        0 => None,
+        // Most rates: a division costs as much as the rest of a refusal.
+        1 => Some(Duration::from_nanos(units)),
+        _ => Some(Duration::from_nanos(units.div_ceil(scale))),
+    }
+}
+
 fn check(permits: u64, per: Duration, burst: u64) -> Check {
     ensure(per > Duration::ZERO, "per", Shown(per), "must be longer than zero")?;
-    ensure(burst > 0, "burst", burst, "must be at least 1, or nothing could ever pass")?;
     ensure(burst <= LONGEST || permits > 0, "burst", burst, "is too many to count")
 }
 
@@ -170,13 +180,13 @@ mod tests {
     fn what_cannot_be_reckoned_with_is_named() {
         for (permits, per, burst, field) in [
             (1, Duration::ZERO, 1, "per"),
-            (1, SECOND, 0, "burst"),
             (1, Duration::MAX, 1, "burst"),
             (1, SECOND, u64::MAX, "burst"),
         ] {
             assert_eq!(Rate::new(permits, per, burst).unwrap_err().field(), field);
         }
         assert!(Rate::new(u64::MAX, Duration::from_nanos(1), 1).is_ok());
+        assert_eq!(Rate::new(1, SECOND, 0).unwrap().ask(0, 0, 1), Ask::Never);
     }
 
     #[test]

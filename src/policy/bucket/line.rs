@@ -1,0 +1,261 @@
+//! The calls that wait for their tokens, first come, first served.
+//!
+//! Whoever joins the line takes its tokens ahead of time, as a reservation does, and so knows when its turn
+//! comes; nobody who comes later can be earlier, in line or not, since the bucket owes those tokens. When
+//! somebody leaves before its turn, those behind it move up by its tokens, as if it had never come.
+//!
+//! A reservation made by hand has a place among them, for its wait was told and stays: nobody moves up past
+//! it.
+//!
+//! What a waiting call leaves here to be woken by is a `T`; this file only hands it back.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    Bucket, Refusal,
+    config::RateLimitConfig,
+    planned::Reservation,
+    rate::{Ask, Rate},
+    refusal,
+};
+use crate::error::{ConfigError, Reason};
+
+/// A number that says who came first.
+pub(crate) type Ticket = u64;
+
+/// The turn of a call that has no tokens and cannot get any: it is refused when it asks.
+const NEVER: u128 = u128::MAX;
+
+#[derive(Debug)]
+pub(crate) struct Line<T> {
+    places: VecDeque<Place<T>>,
+    next: Ticket,
+    /// How many reservations were made by hand.
+    by_hand: u64,
+}
+
+#[derive(Debug)]
+struct Place<T> {
+    ticket: Ticket,
+    /// When its turn comes, in units since the bucket was made.
+    due: u128,
+    /// Zero once nothing of them can be given back.
+    tokens: u64,
+    /// How many reservations were made by hand before it.
+    behind: u64,
+    /// What wakes it, and the time at which it wakes by itself.
+    asleep: Option<(T, u128)>,
+}
+
+/// What becomes of a call in line.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Its turn has come, and it has left the line.
+    Now,
+    /// Its turn comes after this time.
+    After(Duration),
+    /// It has been refused and has left the line.
+    Never(Refusal),
+}
+
+/// What the shell has to wake and to drop, outside its lock.
+#[derive(Debug)]
+pub(crate) struct Left<T> {
+    /// The first in line, if its turn comes earlier than it knows.
+    pub(crate) wake: Option<T>,
+    /// What the one that left had left behind.
+    pub(crate) gone: Option<T>,
+}
+
+impl<T> Default for Left<T> {
+    fn default() -> Self {
+        Self { wake: None, gone: None }
+    }
+}
+
+impl<T> Line<T> {
+    pub(crate) const fn new() -> Self {
+        Self { places: VecDeque::new(), next: 0, by_hand: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Takes tokens and a place, unless the wait would exceed `max_wait`; a wait of zero needs no place.
+    pub(crate) fn join(
+        &mut self,
+        bucket: &Bucket,
+        tokens: u64,
+        max_wait: Duration,
+        nanos: u64,
+    ) -> Result<(Ticket, Duration), Refusal> {
+        let planned = bucket.reserve_at(tokens, Some(max_wait), nanos)?;
+        let ticket = self.next;
+        if planned.wait() > Duration::ZERO {
+            self.next += 1;
+            let (due, behind) = (planned.due, self.by_hand);
+            self.places.push_back(Place { ticket, due, tokens, behind, asleep: None });
+        }
+        Ok((ticket, planned.wait()))
+    }
+
+    /// Whether the turn of `ticket` has come; if not, `asleep` is left to wake it by. `too_late` says which
+    /// waits are not worth it.
+    pub(crate) fn ask(
+        &mut self,
+        bucket: &Bucket,
+        ticket: Ticket,
+        nanos: u64,
+        asleep: T,
+        too_late: impl FnOnce(Duration) -> Option<Reason>,
+    ) -> (Turn, Left<T>) {
+        let Some(at) = self.find(ticket) else {
+            return (Turn::Now, Left { wake: None, gone: Some(asleep) });
+        };
+        let (rate, now) = bucket.rate_at(nanos);
+        let place = &mut self.places[at];
+        let wait = place.due.saturating_sub(now);
+        if wait == 0 {
+            return (Turn::Now, self.remove(at));
+        }
+        let after = u64::try_from(wait).ok().and_then(|wait| rate.duration(wait));
+        let refused = match after {
+            _ if place.tokens > rate.burst => refusal(rate, Ask::Never),
+            None => Refusal { reason: Reason::RateLimited, retry_after: None },
+            Some(after) => match too_late(after) {
+                Some(reason) => Refusal { reason, retry_after: Some(after) },
+                None => {
+                    let gone = place.asleep.replace((asleep, place.due)).map(|(asleep, _)| asleep);
+                    return (Turn::After(after), Left { wake: None, gone });
+                }
+            },
+        };
+        (Turn::Never(refused), self.leave(bucket, ticket, nanos))
+    }
+
+    /// Gives a place up, and its tokens to those behind it and to the bucket.
+    pub(crate) fn leave(&mut self, bucket: &Bucket, ticket: Ticket, nanos: u64) -> Left<T> {
+        let Some(at) = self.find(ticket) else { return Left::default() };
+        let (rate, now) = bucket.rate_at(nanos);
+        let Place { due, tokens, behind, .. } = self.places[at];
+        let taken = u128::from(tokens) * u128::from(rate.interval);
+        let back = match due {
+            NEVER => 0,
+            due if due > now => taken,
+            // Past its turn, a bucket without it might have been full meanwhile, and what comes to a full
+            // bucket is lost. It was not for a whole burst's time, less its own tokens.
+            due => taken.min(u128::from(rate.whole()).saturating_sub(now - due)),
+        };
+        let left = self.remove(at);
+        self.move_up(bucket, at, behind, back, now);
+        self.wake_first(left)
+    }
+
+    /// Those from `at` on that stand between the same reservations made by hand move up; the tokens are the
+    /// bucket's only if none stands behind them.
+    fn move_up(&mut self, bucket: &Bucket, at: usize, behind: u64, units: u128, now: u128) {
+        let moving = self.places.range_mut(at..).filter(|place| place.behind == behind);
+        for place in moving.filter(|place| place.due > now) {
+            place.due = place.due.saturating_sub(units);
+        }
+        if self.by_hand == behind {
+            bucket.move_up(u64::try_from(units).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// A reservation made by hand, and its number.
+    pub(crate) fn reserve(
+        &mut self,
+        bucket: &Bucket,
+        tokens: u64,
+        max_wait: Option<Duration>,
+        nanos: u64,
+    ) -> Result<(Reservation, u64), Refusal> {
+        let reservation = bucket.reserve_at(tokens, max_wait, nanos)?;
+        self.by_hand += 1;
+        Ok((reservation, self.by_hand))
+    }
+
+    /// Gives a reservation's tokens back: to those that wait behind it, or else by
+    /// [`Bucket::cancel`]'s rule.
+    pub(crate) fn cancel(
+        &mut self,
+        bucket: &Bucket,
+        reservation: Reservation,
+        number: u64,
+        nanos: u64,
+    ) -> Left<T> {
+        let at = self.places.partition_point(|place| place.behind < number);
+        if at == self.places.len() {
+            bucket.cancel_at(reservation, nanos);
+            return Left::default();
+        }
+        if let Some((units, now)) = bucket.still_planned(&reservation, nanos) {
+            self.move_up(bucket, at, number, units.into(), now);
+        }
+        self.wake_first(Left::default())
+    }
+
+    /// Changes the rate. Everybody in line owes as many tokens as before, and what is left of the wait is
+    /// told anew; those whose turn had come keep it. Gives everybody to be woken.
+    pub(crate) fn reconfigure(
+        &mut self,
+        bucket: &Bucket,
+        config: RateLimitConfig,
+        nanos: u64,
+    ) -> Result<Vec<T>, ConfigError> {
+        let (_, now) = bucket.rate_at(nanos);
+        let (from, to) = bucket.convert(config, nanos)?;
+        let (_, then) = bucket.rate_at(nanos);
+        for place in self.places.iter_mut().filter(|place| place.due < NEVER) {
+            match place.due.checked_sub(now).filter(|wait| *wait > 0) {
+                Some(wait) => place.due = then + told_anew(wait, from, to),
+                None => (place.due, place.tokens) = (0, 0),
+            }
+        }
+        Ok(self.everybody())
+    }
+
+    /// A full bucket, and everybody in line served from it anew, in order. Gives everybody to be woken.
+    pub(crate) fn reset(&mut self, bucket: &Bucket, nanos: u64) -> Vec<T> {
+        bucket.reset_at(nanos);
+        for place in &mut self.places {
+            place.behind = self.by_hand;
+            let planned = bucket.reserve_at(place.tokens, None, nanos);
+            place.due = planned.map_or(NEVER, |planned| planned.due);
+        }
+        self.everybody()
+    }
+
+    /// What wakes everybody.
+    pub(crate) fn everybody(&mut self) -> Vec<T> {
+        let asleep = self.places.iter_mut().filter_map(|place| place.asleep.take());
+        asleep.map(|(asleep, _)| asleep).collect()
+    }
+
+    fn find(&self, ticket: Ticket) -> Option<usize> {
+        self.places.binary_search_by_key(&ticket, |place| place.ticket).ok()
+    }
+
+    fn remove(&mut self, at: usize) -> Left<T> {
+        let gone = self.places.remove(at).and_then(|place| place.asleep).map(|(asleep, _)| asleep);
+        self.wake_first(Left { wake: None, gone })
+    }
+
+    /// The first in line is woken if its turn comes before it wakes by itself. It hands on when it leaves:
+    /// so one that leaves wakes one at the most.
+    fn wake_first(&mut self, mut left: Left<T>) -> Left<T> {
+        if let Some(first) = self.places.front_mut() {
+            if first.asleep.as_ref().is_some_and(|(_, wakes)| *wakes > first.due) {
+                left.wake = first.asleep.take().map(|(asleep, _)| asleep);
+            }
+        }
+        left
+    }
+}
+
+/// A wait at another rate, rounded up.
+fn told_anew(wait: u128, from: Rate, to: Rate) -> u128 {
+    (wait * u128::from(to.interval)).div_ceil(u128::from(from.interval))
+}

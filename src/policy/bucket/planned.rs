@@ -1,0 +1,196 @@
+//! Tokens taken ahead of time.
+
+use std::time::Duration;
+
+use super::{
+    Bucket, Refusal,
+    config::RateLimitConfig,
+    rate::{Ask, Rate},
+    refusal,
+    word::{FURTHEST, Seen},
+};
+use crate::policy::Now;
+
+/// What the lock guards: whoever holds it may change the rate.
+#[derive(Debug)]
+pub(super) struct Plans {
+    pub(super) config: RateLimitConfig,
+    /// How often the rate has changed, or the bucket was reset. A reservation from before is no longer
+    /// measured in the same units.
+    changes: u64,
+    /// When the latest reservation may be used, or what is left of it after later ones were returned.
+    latest: u128,
+}
+
+impl Plans {
+    pub(super) fn new(config: RateLimitConfig) -> Self {
+        Self { config, changes: 0, latest: 0 }
+    }
+
+    pub(super) fn begin_anew(&mut self) {
+        self.changes += 1;
+        self.latest = 0;
+    }
+}
+
+/// Tokens that are taken already and may be used after a wait. Give them back with
+/// [`Bucket::cancel`]; dropping this value keeps them taken.
+#[derive(Debug)]
+#[must_use = "the tokens are taken; `cancel` gives them back"]
+pub struct Reservation {
+    wait: Duration,
+    tokens: u64,
+    /// In units since the bucket was made, which no move of the origin changes.
+    pub(super) due: u128,
+    taken: u64,
+    changes: u64,
+}
+
+impl Reservation {
+    /// How long to wait before using the tokens, from the time at which they were reserved.
+    pub fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// How many tokens.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+}
+
+impl Bucket {
+    /// Takes `n` tokens now, to be used after [`Reservation::wait`], unless that exceeds `max_wait`; `None`
+    /// is without a bound. Tokens that are reserved are owed: until they have come back nobody else gets
+    /// any.
+    ///
+    /// # Errors
+    /// The [`Refusal`], at once, when the wait would be longer than `max_wait`, or for ever, or further
+    /// ahead than can be counted (275 seconds at any rate, and years at round ones). Nothing is taken then.
+    /// Its `retry_after` is the time until the tokens are there without any wait.
+    pub fn reserve(
+        &self,
+        n: u64,
+        max_wait: Option<Duration>,
+        now: impl Now,
+    ) -> Result<Reservation, Refusal> {
+        self.reserve_at(n, max_wait, self.nanos(now))
+    }
+
+    pub(crate) fn reserve_at(
+        &self,
+        n: u64,
+        max_wait: Option<Duration>,
+        nanos: u64,
+    ) -> Result<Reservation, Refusal> {
+        let mut plans = self.plans.lock();
+        let mut seen = self.word.see();
+        loop {
+            let Some(now) = seen.units(nanos) else {
+                seen = self.move_origin_under(&plans, nanos);
+                continue;
+            };
+            // Nothing is always there, also while tokens are owed.
+            let full_at = if n == 0 { 0 } else { seen.full_at() };
+            let ask = seen.rate.ask(full_at, now, n);
+            let (full_at, wait) = match ask {
+                Ask::Granted { full_at } => (full_at, 0),
+                Ask::After { full_at, wait } => (full_at, wait),
+                Ask::Never => return Err(refusal(seen.rate, ask)),
+            };
+            let in_time = match seen.rate.duration(wait) {
+                _ if wait == 0 => Some(Duration::ZERO),
+                Some(wait) if max_wait.is_none_or(|max| wait <= max) => Some(wait),
+                _ => None,
+            };
+            let (Some(in_time), true) = (in_time, full_at <= FURTHEST / 2) else {
+                return Err(refusal(seen.rate, ask));
+            };
+            if n == 0 || self.word.swap(seen, full_at) {
+                let due = absolute(&seen, now) + u128::from(wait);
+                if n > 0 {
+                    plans.latest = due;
+                }
+                let taken = n * seen.rate.interval;
+                let changes = plans.changes;
+                return Ok(Reservation { wait: in_time, tokens: n, due, taken, changes });
+            }
+            seen = self.word.see();
+        }
+    }
+
+    /// Gives a reservation's tokens back, less those that later reservations were planned with, since their
+    /// waits stay: the rule of golang's `x/time/rate`. After its time this does nothing, for the tokens may
+    /// have been used; nor does it after a change of the rate, at which its wait was not planned.
+    pub fn cancel(&self, reservation: Reservation, now: impl Now) {
+        self.cancel_at(reservation, self.nanos(now));
+    }
+
+    pub(crate) fn cancel_at(&self, reservation: Reservation, nanos: u64) {
+        let mut plans = self.plans.lock();
+        let Some(now) = self.planned_under(&plans, &reservation, nanos) else { return };
+        let Reservation { due, taken, .. } = reservation;
+        let later = plans.latest.saturating_sub(due);
+        let back = u64::try_from(u128::from(taken).saturating_sub(later)).unwrap_or(taken);
+        if plans.latest == due {
+            // What was planned before it is the latest again.
+            plans.latest = due.saturating_sub(taken.into()).max(now);
+        }
+        self.give_back(back);
+    }
+
+    /// The units of a reservation that has not had its time yet, and the time, in units since the bucket
+    /// was made.
+    pub(super) fn still_planned(
+        &self,
+        reservation: &Reservation,
+        nanos: u64,
+    ) -> Option<(u64, u128)> {
+        let plans = self.plans.lock();
+        let now = self.planned_under(&plans, reservation, nanos)?;
+        Some((reservation.taken, now))
+    }
+
+    fn planned_under(&self, plans: &Plans, reservation: &Reservation, nanos: u64) -> Option<u128> {
+        let (seen, now) = self.see_under(plans, nanos);
+        let now = absolute(&seen, now);
+        (reservation.changes == plans.changes && now <= reservation.due).then_some(now)
+    }
+
+    /// The rate, and the time in units since the bucket was made.
+    pub(super) fn rate_at(&self, nanos: u64) -> (Rate, u128) {
+        let (seen, now) = self.see(nanos);
+        (seen.rate, absolute(&seen, now))
+    }
+
+    /// Gives so many units back whose later reservations were all moved up by as many.
+    pub(super) fn move_up(&self, units: u64) {
+        let mut plans = self.plans.lock();
+        plans.latest = plans.latest.saturating_sub(units.into());
+        self.give_back(units);
+    }
+
+    /// A bucket that is fuller than full is full: no bound is needed.
+    fn give_back(&self, units: u64) {
+        loop {
+            let seen = self.word.see();
+            if self.word.swap(seen, seen.full_at().saturating_sub(units)) {
+                return;
+            }
+        }
+    }
+
+    fn see_under(&self, plans: &Plans, nanos: u64) -> (Seen, u64) {
+        let mut seen = self.word.see();
+        loop {
+            match seen.units(nanos) {
+                Some(now) => return (seen, now),
+                None => seen = self.move_origin_under(plans, nanos),
+            }
+        }
+    }
+}
+
+/// A time in units since the bucket was made.
+fn absolute(seen: &Seen, now: u64) -> u128 {
+    u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
+}
