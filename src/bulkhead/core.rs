@@ -1,0 +1,173 @@
+//! What every handle, layer and service of one bulkhead shares.
+
+use std::{task::Waker, time::Duration};
+
+use super::permit::Held;
+use crate::{
+    clock::{self, Clock},
+    error::{PolicyKind, Reason, Rejection},
+    event::{Event, Observers, guarded},
+    options::Options,
+    policy::bulkhead::{Admission, BulkheadConfig, Change, LetIn, Slots, Ticket, Verdict},
+    sync::{self, reference::Ref},
+};
+
+/// Keeps a bulkhead alive for a handle or a call.
+pub(super) type CoreRef = Ref<Core>;
+/// Gives those to calls.
+pub(super) type References = sync::reference::References<Core>;
+
+/// Timers and deadlines are tokio's, and a bulkhead has no other use for the time.
+pub(super) const CLOCK: Clock = Clock(clock::tokio_now);
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) name: &'static str,
+    pub(super) observers: Observers,
+    /// With each one that waits, how to wake it, once it has been polled.
+    pub(super) slots: Slots<Option<Waker>>,
+}
+
+impl Core {
+    /// A bulkhead with all slots free.
+    pub(super) fn new(
+        config: BulkheadConfig,
+        options: Options,
+    ) -> Result<Self, crate::error::ConfigError> {
+        Ok(Self { name: config.name, observers: options.observers, slots: Slots::new(config)? })
+    }
+
+    /// Leave for a call that does not wait. `reference` is asked for once there is a slot to hold.
+    #[inline(always)]
+    pub(super) fn try_enter(&self, reference: impl FnOnce() -> CoreRef) -> Result<Held, Rejection> {
+        if self.slots.enter_plainly() {
+            return Ok(self.hold(reference(), Duration::ZERO));
+        }
+        match self.slots.try_enter() {
+            Ok(admission) => Ok(self.admitted(admission, reference)),
+            Err(reason) => Err(self.refuse(reason)),
+        }
+    }
+
+    /// Leave for a call, a place in the queue, or neither.
+    #[inline(always)]
+    pub(super) fn enter(&self, reference: impl FnOnce() -> CoreRef) -> Entry {
+        if self.slots.enter_plainly() {
+            return Entry::In(self.hold(reference(), Duration::ZERO));
+        }
+        self.join(reference)
+    }
+
+    #[inline(never)]
+    fn join(&self, reference: impl FnOnce() -> CoreRef) -> Entry {
+        let (verdict, change) = self.slots.enter(CLOCK, crate::deadline::current(), None);
+        let entry = match verdict {
+            Verdict::Admitted(admission) => Entry::In(self.admitted(admission, reference)),
+            Verdict::Queued(ticket) => Entry::Waits(reference(), ticket),
+            Verdict::Rejected(reason) => Entry::Out(self.rejection(reason)),
+        };
+        self.tell_of(change);
+        match &entry {
+            Entry::In(_) => {}
+            Entry::Waits(..) => self
+                .observers
+                .tell_of_call(|| Event::Queued { policy: self.name, kind: PolicyKind::Bulkhead }),
+            Entry::Out(rejection) => self.observers.tell(|| Event::Rejected(*rejection)),
+        }
+        entry
+    }
+
+    /// A slot in the hands of a call that waited so long for it.
+    #[inline(always)]
+    fn hold(&self, reference: CoreRef, waited: Duration) -> Held {
+        // Held before anybody is told.
+        let held = Held::slot(reference);
+        self.tell_admitted(waited);
+        held
+    }
+
+    fn admitted(&self, admission: Admission, reference: impl FnOnce() -> CoreRef) -> Held {
+        match admission {
+            Admission::Slot => self.hold(reference(), Duration::ZERO),
+            Admission::Pass { would_reject } => {
+                if let Some(reason) = would_reject {
+                    self.observers.tell(|| Event::WouldReject {
+                        policy: self.name,
+                        kind: PolicyKind::Bulkhead,
+                        reason,
+                    });
+                }
+                Held::nothing()
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tell_admitted(&self, waited: Duration) {
+        self.observers.tell_of_call(|| Event::Admitted {
+            policy: self.name,
+            kind: PolicyKind::Bulkhead,
+            waited,
+        });
+    }
+
+    /// Gives a slot back.
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        self.tell_of(self.slots.free(CLOCK));
+    }
+
+    /// Tells of what an operation changed, and wakes whom it let in. Whoever lets a call in tells of
+    /// it, not the call: so what is told adds up to what is, also before the call has been polled.
+    #[inline(always)]
+    pub(super) fn tell_of(&self, change: Change<Option<Waker>>) {
+        if change.left > 0 {
+            (0..change.left).for_each(|_| self.tell_left());
+        }
+        if change.freed {
+            self.observers
+                .tell_of_call(|| Event::Released { policy: self.name, kind: PolicyKind::Bulkhead });
+        }
+        if let Some(next) = change.let_in {
+            self.wake(next);
+        }
+    }
+
+    #[cold]
+    fn tell_left(&self) {
+        self.observers
+            .tell_of_call(|| Event::LeftQueue { policy: self.name, kind: PolicyKind::Bulkhead });
+    }
+
+    #[cold]
+    fn wake(&self, LetIn { kept, waited, slot, .. }: LetIn<Option<Waker>>) {
+        if slot {
+            self.tell_admitted(waited)
+        } else {
+            self.tell_left()
+        }
+        // Somebody else's code, which may run while a dropped call unwinds, and before others that are
+        // to be woken.
+        if let Some(waker) = kept {
+            guarded(|| waker.wake());
+        }
+    }
+
+    fn rejection(&self, reason: Reason) -> Rejection {
+        Rejection::new(reason, self.name).with_kind(PolicyKind::Bulkhead)
+    }
+
+    pub(super) fn refuse(&self, reason: Reason) -> Rejection {
+        let rejection = self.rejection(reason);
+        self.observers.tell(|| Event::Rejected(rejection));
+        rejection
+    }
+}
+
+/// What became of a call that may wait.
+#[derive(Debug)]
+pub(super) enum Entry {
+    In(Held),
+    Waits(CoreRef, Ticket),
+    Out(Rejection),
+}
