@@ -8,7 +8,7 @@ use crate::{
     error::{PolicyKind, Reason, Rejection},
     event::{Event, Observers, guarded},
     options::Options,
-    policy::bulkhead::{Admission, BulkheadConfig, Change, LetIn, Slots, Ticket, Verdict},
+    policy::bulkhead::{Admission, BulkheadConfig, Change, LetIn, Owed, Slots, Ticket, Verdict},
     sync::{self, reference::Ref},
 };
 
@@ -41,7 +41,7 @@ impl Core {
     #[inline(always)]
     pub(super) fn try_enter(&self, reference: impl FnOnce() -> CoreRef) -> Result<Held, Rejection> {
         if self.slots.enter_plainly() {
-            return Ok(self.hold(reference(), Duration::ZERO));
+            return Ok(self.hold(reference));
         }
         match self.slots.try_enter() {
             Ok(admission) => Ok(self.admitted(admission, reference)),
@@ -53,7 +53,7 @@ impl Core {
     #[inline(always)]
     pub(super) fn enter(&self, reference: impl FnOnce() -> CoreRef) -> Entry {
         if self.slots.enter_plainly() {
-            return Entry::In(self.hold(reference(), Duration::ZERO));
+            return Entry::In(self.hold(reference));
         }
         self.join(reference)
     }
@@ -77,18 +77,20 @@ impl Core {
         entry
     }
 
-    /// A slot in the hands of a call that waited so long for it.
+    /// A slot that was taken, in the hands of its call.
     #[inline(always)]
-    fn hold(&self, reference: CoreRef, waited: Duration) -> Held {
-        // Held before anybody is told.
-        let held = Held::slot(reference);
-        self.tell_admitted(waited);
-        held
+    fn hold(&self, reference: impl FnOnce() -> CoreRef) -> Held {
+        // Telling does not unwind, so that the slot cannot be lost in between; and what is held is not
+        // kept in memory across it.
+        if self.observers.listen_to_calls() {
+            self.tell_admitted(Duration::ZERO);
+        }
+        Held::slot(reference())
     }
 
     fn admitted(&self, admission: Admission, reference: impl FnOnce() -> CoreRef) -> Held {
         match admission {
-            Admission::Slot => self.hold(reference(), Duration::ZERO),
+            Admission::Slot => self.hold(reference),
             Admission::Pass { would_reject } => {
                 if let Some(reason) = would_reject {
                     self.observers.tell(|| Event::WouldReject {
@@ -102,7 +104,7 @@ impl Core {
         }
     }
 
-    #[inline(always)]
+    #[cold]
     fn tell_admitted(&self, waited: Duration) {
         self.observers.tell_of_call(|| Event::Admitted {
             policy: self.name,
@@ -114,16 +116,24 @@ impl Core {
     /// Gives a slot back.
     #[inline(always)]
     pub(super) fn leave(&self) {
-        self.tell_of(self.slots.free(CLOCK));
+        let freed = self.slots.free_plainly();
+        if freed.is_err() || self.observers.listen_to_calls() {
+            self.leave_specially(freed);
+        }
+    }
+
+    #[cold]
+    fn leave_specially(&self, freed: Result<(), Owed>) {
+        self.tell_of(match freed {
+            Ok(()) => Change::FREED,
+            Err(owed) => self.slots.free_with_care(owed, CLOCK),
+        });
     }
 
     /// Tells of what an operation changed, and wakes whom it let in. Whoever lets a call in tells of
     /// it, not the call: so what is told adds up to what is, also before the call has been polled.
-    #[inline(always)]
     pub(super) fn tell_of(&self, change: Change<Option<Waker>>) {
-        if change.left > 0 {
-            (0..change.left).for_each(|_| self.tell_left());
-        }
+        (0..change.left).for_each(|_| self.tell_left());
         if change.freed {
             self.observers
                 .tell_of_call(|| Event::Released { policy: self.name, kind: PolicyKind::Bulkhead });
@@ -133,13 +143,11 @@ impl Core {
         }
     }
 
-    #[cold]
     fn tell_left(&self) {
         self.observers
             .tell_of_call(|| Event::LeftQueue { policy: self.name, kind: PolicyKind::Bulkhead });
     }
 
-    #[cold]
     fn wake(&self, LetIn { kept, waited, slot, .. }: LetIn<Option<Waker>>) {
         if slot {
             self.tell_admitted(waited)

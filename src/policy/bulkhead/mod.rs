@@ -136,7 +136,12 @@ pub struct Change<T> {
     pub left: usize,
 }
 
+/// The word under which a slot was given back, while somebody waits.
+#[derive(Debug)]
+pub(crate) struct Owed(u64);
+
 impl<T> Change<T> {
+    pub(crate) const FREED: Self = Self { freed: true, let_in: None, left: 0 };
     const NOTHING: Self = Self { freed: false, let_in: None, left: 0 };
 }
 
@@ -348,18 +353,25 @@ impl<T> Slots<T> {
     }
 
     /// Gives a slot back.
-    #[inline(always)]
-    pub(crate) fn free(&self, now: impl Now) -> Change<T> {
-        // Release: whoever takes the slot sees what was done in it.
-        let word = self.word.fetch_sub(1, Ordering::Release);
-        if needs_care(word) {
-            return self.free_with_care(word, now);
+    #[inline]
+    fn free(&self, now: impl Now) -> Change<T> {
+        match self.free_plainly() {
+            Ok(()) => Change::FREED,
+            Err(owed) => self.free_with_care(owed, now),
         }
-        Change { freed: true, ..Change::NOTHING }
     }
 
-    #[cold]
-    fn free_with_care(&self, word: u64, now: impl Now) -> Change<T> {
+    /// Gives a slot back; what is still to be done about it, if that is anything.
+    #[inline(always)]
+    pub(crate) fn free_plainly(&self) -> Result<(), Owed> {
+        // Release: whoever takes the slot sees what was done in it.
+        let word = self.word.fetch_sub(1, Ordering::Release);
+        if needs_care(word) { Err(Owed(word)) } else { Ok(()) }
+    }
+
+    /// Hands the slot on that was given back.
+    #[inline(never)]
+    pub(crate) fn free_with_care(&self, Owed(word): Owed, now: impl Now) -> Change<T> {
         if in_flight(word) == 0 {
             // An admission of another bulkhead: nothing of ours to give back.
             self.word.fetch_add(1, Ordering::Relaxed);
