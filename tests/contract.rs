@@ -22,7 +22,10 @@ mod neighbours;
 mod readiness;
 
 use every_layer::{Calls, contract};
-use portcullis::{CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer};
+use portcullis::{
+    BulkheadConfig, BulkheadLayer, CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer,
+    KeyedCircuitBreakerLayer, QueuedBulkheadLayer,
+};
 use support::Ask;
 
 // One line adds a layer. A layer that readies a clone inside its future says so.
@@ -38,6 +41,13 @@ contract!(circuit_breaker_with_a_closure, || {
 });
 contract!(keyed_circuit_breaker, Calls::InFuture, || {
     KeyedCircuitBreakerLayer::new(config(), 8, |ask: &Ask| ask.0).expect("a valid config")
+});
+// One slot: whatever a test leaves behind is missed by its next call.
+contract!(bulkhead, || {
+    BulkheadLayer::new(BulkheadConfig::new("contract", 1)).expect("a valid config")
+});
+contract!(queued_bulkhead, || {
+    QueuedBulkheadLayer::new(BulkheadConfig::new("contract", 1).queue(1)).expect("a valid config")
 });
 
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.

@@ -150,12 +150,13 @@ impl Core {
 
     fn wake(&self, LetIn { kept, waited, slot, .. }: LetIn<Option<Waker>>) {
         if slot {
-            self.tell_admitted(waited)
+            // A wait of no time is told as one of the least time, so that a gauge made from events knows
+            // who comes out of the queue.
+            self.tell_admitted(waited.max(Duration::from_nanos(1)));
         } else {
-            self.tell_left()
+            self.tell_left();
         }
-        // Somebody else's code, which may run while a dropped call unwinds, and before others that are
-        // to be woken.
+        // Somebody else's code: it may run while a dropped call unwinds, or before others are woken.
         if let Some(waker) = kept {
             guarded(|| waker.wake());
         }
