@@ -52,8 +52,8 @@ mod tests {
             assert!(admits(word) && has_slot(word) && needs_care(word));
             assert!(!needs_care(word + 1));
             assert!(!admits(word | WAITING) && has_slot(word | WAITING));
-            assert!(needs_care(word + 1 | WAITING));
-            assert_eq!(in_flight(word + 5 | WAITING), 5);
+            assert!(needs_care((word + 1) | WAITING));
+            assert_eq!(in_flight((word + 5) | WAITING), 5);
             let full = word + (word >> 32);
             assert!(!admits(full) && !has_slot(full) && !needs_care(full));
             assert_eq!(in_flight(under(full, 1)), word >> 32);
