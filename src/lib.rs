@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | [`CircuitBreakerLayer`] | a dependency that fails, hangs or is slow: stop calling it, find out when it works again | [`Circuit`] | [`policy::breaker`] |
 //! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant | [`Circuits`] | |
+//! | [`BulkheadLayer`], [`QueuedBulkheadLayer`] | a dependency that is slow: so many calls at once, the others are refused or wait, bounded | [`Bulkhead`] | [`policy::bulkhead`] |
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
 //! Rate limit, bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
@@ -59,6 +60,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod ambient;
+pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod clock;
 pub mod deadline;
@@ -85,6 +87,9 @@ struct Readme;
 
 #[doc(inline)]
 pub use self::{
+    bulkhead::{
+        Bulkhead, BulkheadLayer, BulkheadPermit, Bulkheaded, QueuedBulkhead, QueuedBulkheadLayer,
+    },
     circuit_breaker::{
         Circuit, CircuitBreaker, CircuitBreakerLayer, Circuits, KeyedCircuitBreaker,
         KeyedCircuitBreakerLayer, StateWatch,
@@ -101,6 +106,7 @@ pub use self::{
             config::RateLimitConfig,
             keyed::{AtCap, Keys},
         },
+        bulkhead::{BulkheadConfig, QueueOrder},
         window::Window,
     },
     rate_limit::{

@@ -14,9 +14,10 @@ use std::{
 
 use allocation_counter::measure;
 use portcullis::{
-    AtCap, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event,
-    HalfOpen, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Keys, Options, RateLimitConfig,
-    RateLimiters, Reason, Window, circuit_breaker::Permit,
+    AtCap, Bulkhead, BulkheadConfig, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits,
+    Error, ErrorLayer, Event, HalfOpen, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Keys,
+    Options, QueuedBulkheadLayer, RateLimitConfig, RateLimiters, Reason, Window,
+    circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -123,6 +124,59 @@ fn a_keyed_call_allocates_nothing_once_its_key_is_known() {
 }
 
 #[test]
+fn a_bulkhead_allocates_nothing_for_a_call_or_a_refusal() {
+    let slots = Bulkhead::new(BulkheadConfig::new("counted", 1)).unwrap();
+    let mut refuses =
+        ServiceBuilder::new().layer(slots.layer()).layer(ErrorLayer::new()).service(Answers);
+    let mut waits =
+        ServiceBuilder::new().layer(slots.queued_layer()).layer(ErrorLayer::new()).service(Answers);
+    let mut nth = 0;
+    assert_none(1_000, || {
+        nth += 1;
+        assert_eq!(ask(&mut refuses, nth % 10 != 0).is_ok(), nth % 10 != 0);
+        assert_eq!(ask(&mut waits, nth % 10 != 0).is_ok(), nth % 10 != 0);
+    });
+    assert_none(1_000, || drop(slots.try_acquire().unwrap()));
+    assert_none(1_000, || slots.call(|| Ok::<_, Error<()>>(())).unwrap());
+    assert_none(1_000, || drop(slots.run(ready(Ok::<_, Error<()>>(())))));
+    let _busy = slots.try_acquire().unwrap();
+    assert_none(1_000, || {
+        for refused in [ask(&mut refuses, true), ask(&mut waits, true)] {
+            let Err(Error::Rejected(rejection)) = refused else { panic!("the bulkhead is full") };
+            assert_eq!(rejection.reason(), Reason::BulkheadFull);
+        }
+    });
+}
+
+/// Nor does a call that waits, once as many have waited, and nothing is left of those that have.
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_bulkhead_allocates_nothing() {
+    let config = BulkheadConfig::new("counted", 1).queue(8);
+    let layer = QueuedBulkheadLayer::new(config).unwrap();
+    let slots = layer.bulkhead().clone();
+    let mut service = layer.layer(ErrorLayer::new().layer(Answers));
+    let mut cx = Context::from_waker(Waker::noop());
+    // More than the heap of times keeps before it is tidied.
+    let mut wait = |gives_up: bool| {
+        let busy = slots.try_acquire().unwrap();
+        let mut waits = pin!(service.call(true));
+        assert!(waits.as_mut().poll(&mut cx).is_pending());
+        if gives_up {
+            return;
+        }
+        drop(busy);
+        assert!(matches!(waits.poll(&mut cx), Poll::Ready(Ok(()))));
+    };
+    (0..100).for_each(|nth| wait(nth % 2 == 0));
+    let mut nth = 0;
+    assert_none(1_000, || {
+        nth += 1;
+        wait(nth % 2 == 0);
+    });
+    assert_eq!((slots.in_flight(), slots.queued()), (0, 0));
+}
+
+#[test]
 fn an_observer_costs_no_allocation_of_ours() {
     let options = Options::new().observer(|_: &Event| {});
     let layer = CircuitBreakerLayer::with(CircuitBreakerConfig::new("counted"), options).unwrap();
@@ -163,6 +217,16 @@ fn memory_per_circuit_is_bounded() {
     let per_key = filled.bytes_current / circuits.len() as i64;
     assert!(per_key <= 1_300, "{per_key} bytes per key");
     assert_eq!(circuits.len(), 4_096, "a flood of keys cannot grow the table beyond its bound");
+
+    let config = BulkheadConfig::new("counted", 10).queue(100_000);
+    let mut kept = None;
+    let bulkhead = measure(|| kept = Some(Bulkhead::new(config.clone()).unwrap())).bytes_current;
+    assert!(bulkhead <= 250, "{bulkhead} bytes for a bulkhead");
+    let slots = kept.unwrap();
+    let mut waiting = Vec::with_capacity(100_000);
+    let filled = measure(|| waiting.extend((0..100_000).map(|_| slots.acquire())));
+    let per_waiter = filled.bytes_current / slots.queued() as i64;
+    assert!(per_waiter <= 150, "{per_waiter} bytes per place in the queue");
 
     let circuit = Circuit::new(CircuitBreakerConfig::new("counted")).unwrap();
     let grown = measure(|| {

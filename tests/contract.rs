@@ -23,8 +23,8 @@ mod readiness;
 
 use every_layer::{Calls, contract};
 use portcullis::{
-    CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer,
-    KeyedRateLimitLayer, RateLimitConfig,
+    BulkheadConfig, BulkheadLayer, CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer,
+    KeyedCircuitBreakerLayer, KeyedRateLimitLayer, QueuedBulkheadLayer, RateLimitConfig,
 };
 use support::Ask;
 
@@ -49,6 +49,13 @@ contract!(keyed_rate_limit_with_a_cost, || {
 });
 contract!(keyed_circuit_breaker, Calls::InFuture, || {
     KeyedCircuitBreakerLayer::new(config(), 8, |ask: &Ask| ask.0).expect("a valid config")
+});
+// One slot: whatever a test leaves behind is missed by its next call.
+contract!(bulkhead, || {
+    BulkheadLayer::new(BulkheadConfig::new("contract", 1)).expect("a valid config")
+});
+contract!(queued_bulkhead, || {
+    QueuedBulkheadLayer::new(BulkheadConfig::new("contract", 1).queue(1)).expect("a valid config")
 });
 
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.

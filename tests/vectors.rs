@@ -125,6 +125,53 @@ fn a_wrong_expectation_of_the_rate_limiter_is_a_failure() {
     assert_eq!(report.failures().count(), count, "{}", report.print());
 }
 
+/// Partitions are no part of this library.
+#[test]
+fn nothing_of_the_bulkhead_is_skipped_without_a_named_reason() {
+    let may_skip = [
+        ("cl-partition-borrow-then-reserve", "partitions"),
+        ("cl-partition-all-limits", "partitions"),
+    ];
+    let report = replay_file(&starting_set().join("bulkhead.json"));
+    assert_eq!(report.skipped().collect::<Vec<_>>(), may_skip);
+    assert_eq!((report.failures().count(), report.scenarios.len()), (0, 7), "{}", report.print());
+}
+
+/// The replay of bulkheads could fail, too.
+#[test]
+fn a_wrong_expectation_of_a_bulkhead_is_a_failure() {
+    let text = std::fs::read_to_string(starting_set().join("bulkhead.json")).expect("readable");
+    let mut document: serde_json::Value = serde_json::from_str(&text).expect("valid");
+    let scenarios = document["scenarios"].as_array().expect("scenarios");
+    let polly = scenarios.iter().find(|s| s["id"] == "polly-cancel-queued-and-executing");
+    let polly = polly.expect("a scenario with a queue").clone();
+    let wrong = [
+        ("/steps/9/expect/outcome", serde_json::json!("queued")),
+        ("/steps/10/expect/queued", serde_json::json!(3)),
+        ("/steps/11/expect/then_admitted", serde_json::json!(["t8"])),
+        ("/steps/13/expect/in_flight", serde_json::json!(6)),
+        ("/steps/13/expect/then_admitted", serde_json::json!(["t9"])),
+        ("/config/max_queue", serde_json::json!(4)),
+        ("/config/max_concurrent", serde_json::json!(5)),
+        // Nobody waits for a millisecond less than the others say.
+        (
+            "/steps/10",
+            serde_json::json!({ "do": "advance", "ms": 1, "expect": { "timed_out": [] } }),
+        ),
+    ];
+    let variants = wrong.map(|(place, value)| {
+        let mut changed = polly.clone();
+        if place == "/steps/10" {
+            changed["config"]["max_wait_ms"] = serde_json::json!(1);
+        }
+        *changed.pointer_mut(place).expect("the scenario has that place") = value;
+        changed
+    });
+    document["scenarios"] = serde_json::Value::from(variants.to_vec());
+    let report = replay_document("wrong".into(), &document);
+    assert_eq!(report.failures().count(), variants.len(), "{}", report.print());
+}
+
 /// A replay that could not fail would prove nothing: each of these is wrong in one value.
 #[test]
 fn a_wrong_expectation_is_a_failure() {

@@ -293,7 +293,7 @@ impl Observers {
 
 /// Runs somebody else's code. It may run with a permit in hand, or while a dropped future unwinds: its
 /// panic must neither lose the one nor abort the other.
-fn guarded(run: impl FnOnce()) {
+pub(crate) fn guarded(run: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         // What was thrown may throw again when it is dropped.
         std::mem::forget(payload);

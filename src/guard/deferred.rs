@@ -79,7 +79,25 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let DeferredProjection::Calling { guarded } = self.as_mut().project() {
+            return guarded.poll(cx);
+        }
+        self.poll_readying(cx)
+    }
+}
+
+impl<S: Service<Req>, Req, P> DeferredFuture<S, Req, S::Future, P> {
+    #[inline(never)]
+    fn poll_readying(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>>
+    where
+        S::Error: CarryRejection,
+        P: Settle<S::Response, S::Error>,
+    {
         loop {
             let (call, permit) = match self.as_mut().project() {
                 DeferredProjection::Calling { guarded } => return guarded.poll(cx),

@@ -78,21 +78,23 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let guarded = match self.queue.enter(&request) {
+        match self.queue.enter(&request) {
             Turn::Now(permit) => {
                 let mut permit = Some(permit);
                 let future = attended(&mut permit, || self.inner.call(request));
-                Guarded::Calling { future, permit }
+                let guarded = Guarded::Calling { future, permit };
+                WaitingFuture::Going { deferred: DeferredFuture::Calling { guarded } }
             }
-            Turn::Never(rejection) => Guarded::Refused { rejection: Some(rejection) },
+            Turn::Never(rejection) => {
+                WaitingFuture::Going { deferred: DeferredFuture::refused(rejection) }
+            }
             Turn::Later(wait) => {
                 // Neither of these is ready; the one that is goes.
                 let (stays, goes) = (self.inner.clone(), self.inner.clone());
                 drop(mem::replace(&mut self.inner, stays));
-                return WaitingFuture::Waiting { wait, call: Some((goes, request)) };
+                WaitingFuture::Waiting { wait, call: Some((goes, request)) }
             }
-        };
-        WaitingFuture::Going { deferred: DeferredFuture::Calling { guarded } }
+        }
     }
 }
 
@@ -117,6 +119,25 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The usual call has not waited.
+        if let WaitingProjection::Going { deferred } = self.as_mut().project() {
+            return deferred.poll(cx);
+        }
+        self.poll_wait(cx)
+    }
+}
+
+impl<S: Service<Req>, Req, P, W> WaitingFuture<S, Req, S::Future, P, W> {
+    #[inline(never)]
+    fn poll_wait(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>>
+    where
+        S::Error: CarryRejection,
+        P: Settle<S::Response, S::Error>,
+        W: Future<Output = Result<P, Rejection>>,
+    {
         loop {
             let deferred = match self.as_mut().project() {
                 WaitingProjection::Going { deferred } => return deferred.poll(cx),

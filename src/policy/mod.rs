@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod bucket;
+pub mod bulkhead;
 mod cause;
 pub(crate) mod check;
 pub(crate) mod command;

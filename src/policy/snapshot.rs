@@ -1,6 +1,6 @@
 //! Any policy at one moment.
 
-use super::{breaker, bucket};
+use super::{breaker, bucket, bulkhead};
 
 /// A policy at one moment, whatever its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,4 +12,6 @@ pub enum PolicySnapshot {
     RateLimit(bucket::RateLimitSnapshot),
     /// Rate limiters by key.
     KeyedRateLimit(bucket::KeyedRateLimitSnapshot),
+    /// A bulkhead.
+    Bulkhead(bulkhead::Snapshot),
 }

@@ -23,9 +23,9 @@ pub(super) struct Passed;
 
 impl<T, E> Settle<T, E> for Passed {
     #[inline(always)]
-    fn settle(self, _: &Result<T, E>) {}
+    fn settle(&mut self, _: &Result<T, E>) {}
 
-    fn panicked(self) {}
+    fn panicked(&mut self) {}
 }
 
 pin_project! {

@@ -100,6 +100,16 @@ pub(crate) enum CallRef<T: 'static> {
     Static(&'static T),
 }
 
+impl<T> Clone for CallRef<T> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        match self {
+            Self::Apart(value) => Self::Apart(value.clone()),
+            Self::Static(value) => Self::Static(value),
+        }
+    }
+}
+
 impl<T> Deref for CallRef<T> {
     type Target = T;
 

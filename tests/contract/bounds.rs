@@ -11,9 +11,10 @@ use std::{
 };
 
 use portcullis::{
-    BoxError, CarryRejection, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer,
-    Error, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig,
-    RateLimiters, Reason, Registry, Rejection, policy::bucket::Buckets,
+    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, Circuit, CircuitBreaker,
+    CircuitBreakerConfig, CircuitBreakerLayer, Error, ErrorLayer, KeyedCircuitBreakerLayer,
+    KeyedRateLimitLayer, Outcome, RateLimitConfig, RateLimiters, Reason, Registry, Rejection,
+    policy::bucket::Buckets,
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn,
@@ -50,6 +51,18 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     sendable(&service.ready().await.unwrap().call(Ask(0)));
 
     let (service, _probe) = strict();
+    let refuses = BulkheadLayer::new(BulkheadConfig::new("bounds", 9)).expect("a valid config");
+    let waits = refuses.bulkhead().queued_layer();
+    shared(&refuses);
+    shared(&waits);
+    shared(refuses.bulkhead());
+    sendable(&refuses.bulkhead().acquire());
+    sendable(&refuses.bulkhead().try_acquire());
+    let mut service = refuses.layer(waits.layer(service));
+    shared(&service);
+    sendable(&service.ready().await.unwrap().call(Ask(0)));
+
+    let (service, _probe) = strict();
     shared(&ErrorLayer::new());
     let mut service = ErrorLayer::new().layer(service);
     shared(&service);
@@ -58,6 +71,7 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     fn static_bounds<T: Send + Sync + 'static>() {}
     static_bounds::<Registry>();
     static_bounds::<Circuit>();
+    static_bounds::<Bulkhead>();
     static_bounds::<Error<Fault>>();
     static_bounds::<CircuitBreaker<BoxCloneSyncService<Ask, Answered, BoxError>>>();
 }
@@ -116,6 +130,18 @@ async fn a_service_that_is_neither_clone_nor_send_nor_static_can_be_wrapped() {
     let refused = service.ready().await.unwrap().call(&text).await.unwrap_err();
     assert_eq!(refused.rejection().map(Rejection::reason), Some(Reason::CircuitOpen));
     assert_eq!(calls.get(), 3);
+
+    calls.set(0);
+    let layer = BulkheadLayer::new(BulkheadConfig::new("bounds", 1)).expect("a valid config");
+    let mut service = ServiceBuilder::new()
+        .layer(&layer)
+        .layer(ErrorLayer::new())
+        .service(Homebound { calls: &calls, _not_send: Rc::new(()) });
+    assert_eq!(service.ready().await.unwrap().call(&text).await, Ok(Answered));
+    let _busy = layer.bulkhead().try_acquire().expect("nobody else is in");
+    let refused = service.ready().await.unwrap().call(&text).await.unwrap_err();
+    assert_eq!(refused.rejection().map(Rejection::reason), Some(Reason::BulkheadFull));
+    assert_eq!(calls.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,452 @@
+//! The pure bulkhead beside a plain list, step by step, exactly.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use portcullis::{
+    BulkheadConfig, Command, Mode, QueueOrder, Reason,
+    policy::bulkhead::{Admission, Change, Slots, Ticket, Verdict},
+};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// With a deadline so many milliseconds from now, maybe in the past.
+    Enter(Option<i8>),
+    TryEnter,
+    /// Whichever of those that are in.
+    Leave(usize),
+    /// Whichever of those with a ticket, let in or not.
+    Cancel(usize),
+    Ask(usize),
+    Advance(u8),
+    Resize(usize),
+    Reconfigure(Setting),
+    Command(Command),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    limit: usize,
+    queue: usize,
+    max_wait: Option<u8>,
+    order: QueueOrder,
+}
+
+impl Setting {
+    fn config(self) -> BulkheadConfig {
+        let max_wait = self.max_wait.map_or(Duration::MAX, ms);
+        BulkheadConfig::new("model", self.limit)
+            .queue(self.queue)
+            .max_wait(max_wait)
+            .order(self.order)
+    }
+}
+
+fn ms(ms: u8) -> Duration {
+    Duration::from_millis(ms.into())
+}
+
+fn setting() -> impl Strategy<Value = Setting> {
+    let limit = prop_oneof![9 => 1..5_usize, 1 => Just(usize::MAX)];
+    let queue = prop_oneof![9 => 0..6_usize, 1 => Just(usize::MAX)];
+    let wait = prop_oneof![4 => (1..60_u8).prop_map(Some), 1 => Just(None)];
+    let order = prop_oneof![Just(QueueOrder::Fifo), Just(QueueOrder::Lifo)];
+    (limit, queue, wait, order).prop_map(|(limit, queue, max_wait, order)| Setting {
+        limit,
+        queue,
+        max_wait,
+        order,
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let deadline = prop_oneof![2 => Just(None), 1 => (-3..50_i8).prop_map(Some)];
+    let command = prop_oneof![
+        3 => Just(Command::Enable),
+        1 => Just(Command::Shadow),
+        1 => Just(Command::Disable),
+        1 => Just(Command::Reset),
+    ];
+    prop_oneof![
+        30 => deadline.prop_map(Step::Enter),
+        5 => Just(Step::TryEnter),
+        20 => any::<usize>().prop_map(Step::Leave),
+        8 => any::<usize>().prop_map(Step::Cancel),
+        15 => any::<usize>().prop_map(Step::Ask),
+        15 => (0..40_u8).prop_map(Step::Advance),
+        3 => (1..6_usize).prop_map(Step::Resize),
+        3 => setting().prop_map(Step::Reconfigure),
+        2 => command.prop_map(Step::Command),
+    ]
+}
+
+/// Milliseconds since the start.
+type Time = i64;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stand {
+    Waiting,
+    In,
+    Passed,
+    Out(Reason),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiter {
+    id: u32,
+    stand: Stand,
+    since: Time,
+    wait_ends: Option<Time>,
+    deadline: Option<Time>,
+}
+
+impl Waiter {
+    /// Whether its time is over, and why.
+    fn over(&self, now: Time) -> Option<Reason> {
+        let over = |time: Option<Time>| time.filter(|time| *time <= now);
+        match (over(self.wait_ends), over(self.deadline)) {
+            (None, None) => None,
+            (Some(_), None) => Some(Reason::QueueTimeout),
+            (None, Some(_)) => Some(Reason::DeadlineTooShort),
+            (Some(wait), Some(deadline)) if deadline <= wait => Some(Reason::DeadlineTooShort),
+            _ => Some(Reason::QueueTimeout),
+        }
+    }
+}
+
+/// What a step changed, in both: freed, who was let in after how long and with a slot, how many left.
+type Seen = (bool, Vec<(u32, Time, bool)>, usize);
+
+/// The obvious bulkhead.
+#[derive(Debug)]
+struct Reference {
+    setting: Setting,
+    mode: Mode,
+    in_flight: usize,
+    /// Everybody with a ticket, in the order of coming.
+    waiters: VecDeque<Waiter>,
+    rejected: u64,
+}
+
+impl Reference {
+    fn waiting(&self) -> usize {
+        self.waiters.iter().filter(|waiter| waiter.stand == Stand::Waiting).count()
+    }
+
+    fn expire(&mut self, now: Time) -> usize {
+        let mut left = 0;
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.stand == Stand::Waiting) {
+            if let Some(reason) = waiter.over(now) {
+                waiter.stand = Stand::Out(reason);
+                left += 1;
+            }
+        }
+        left
+    }
+
+    fn let_in(&mut self, now: Time) -> Option<(u32, Time, bool)> {
+        if self.in_flight >= self.setting.limit {
+            return None;
+        }
+        let mut waiting = self.waiters.iter_mut().filter(|waiter| waiter.stand == Stand::Waiting);
+        let next = match self.setting.order {
+            QueueOrder::Lifo => waiting.next_back(),
+            _ => waiting.next(),
+        }?;
+        next.stand = Stand::In;
+        self.in_flight += 1;
+        Some((next.id, now - next.since, true))
+    }
+
+    fn freed(&mut self, now: Time) -> Seen {
+        self.in_flight -= 1;
+        let left = self.expire(now);
+        (true, self.let_in(now).into_iter().collect(), left)
+    }
+
+    fn try_enter(&mut self) -> Result<Admission, Reason> {
+        if self.mode == Mode::Disabled {
+            return Ok(Admission::Pass { would_reject: None });
+        }
+        if self.waiting() == 0 && self.in_flight < self.setting.limit {
+            self.in_flight += 1;
+            return Ok(Admission::Slot);
+        }
+        self.rejected += 1;
+        match self.mode {
+            Mode::Shadow => Ok(Admission::Pass { would_reject: Some(Reason::BulkheadFull) }),
+            _ => Err(Reason::BulkheadFull),
+        }
+    }
+
+    /// `Ok(None)` is queued.
+    fn enter(
+        &mut self,
+        id: u32,
+        now: Time,
+        deadline: Option<Time>,
+    ) -> (Result<Option<Admission>, Reason>, Seen) {
+        if self.mode != Mode::Enforce {
+            return (self.try_enter().map(Some), NOTHING);
+        }
+        let left = self.expire(now);
+        let seen = (false, Vec::new(), left);
+        if self.waiting() == 0 && self.in_flight < self.setting.limit {
+            self.in_flight += 1;
+            return (Ok(Some(Admission::Slot)), seen);
+        }
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            self.rejected += 1;
+            return (Err(Reason::DeadlineTooShort), seen);
+        }
+        if self.waiting() >= self.setting.queue {
+            self.rejected += 1;
+            return (Err(Reason::BulkheadFull), seen);
+        }
+        let wait_ends = self.setting.max_wait.map(|wait| now + Time::from(wait));
+        let waiter = Waiter { id, stand: Stand::Waiting, since: now, wait_ends, deadline };
+        self.waiters.push_back(waiter);
+        (Ok(None), seen)
+    }
+
+    fn ask(&mut self, id: u32, now: Time) -> (Result<Option<Admission>, Reason>, Seen) {
+        let left = self.expire(now);
+        let at = self.waiters.iter().position(|waiter| waiter.id == id).unwrap();
+        let waiter = self.waiters[at];
+        if waiter.stand == Stand::Waiting {
+            return (Ok(None), (false, Vec::new(), left));
+        }
+        self.waiters.remove(at);
+        let mut seen = (false, Vec::new(), left);
+        let verdict = match waiter.stand {
+            Stand::In => {
+                let late = waiter.deadline.is_some_and(|deadline| deadline <= now);
+                if late && self.mode == Mode::Enforce {
+                    self.rejected += 1;
+                    let freed = self.freed(now);
+                    seen = (true, freed.1, left + freed.2);
+                    Err(Reason::DeadlineTooShort)
+                } else {
+                    Ok(Some(Admission::Slot))
+                }
+            }
+            Stand::Passed => Ok(Some(Admission::Pass { would_reject: None })),
+            Stand::Out(reason) => {
+                self.rejected += 1;
+                Err(reason)
+            }
+            Stand::Waiting => unreachable!("taken out above"),
+        };
+        (verdict, seen)
+    }
+
+    fn cancel(&mut self, id: u32, now: Time) -> Seen {
+        let at = self.waiters.iter().position(|waiter| waiter.id == id).unwrap();
+        match self.waiters.remove(at).unwrap().stand {
+            Stand::Waiting => (false, Vec::new(), 1),
+            Stand::In => self.freed(now),
+            Stand::Passed | Stand::Out(_) => NOTHING,
+        }
+    }
+
+    fn reconfigure(&mut self, setting: Setting, now: Time) -> Seen {
+        self.setting = setting;
+        let left = self.expire(now);
+        (false, std::iter::from_fn(|| self.let_in(now)).collect(), left)
+    }
+
+    fn command(&mut self, command: Command, now: Time) -> Seen {
+        match command {
+            Command::Shadow => self.mode = Mode::Shadow,
+            Command::Disable => self.mode = Mode::Disabled,
+            Command::Enable => self.mode = Mode::Enforce,
+            _ => self.rejected = 0,
+        }
+        if self.mode == Mode::Enforce {
+            return NOTHING;
+        }
+        let left = self.expire(now);
+        let mut passed = Vec::new();
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.stand == Stand::Waiting) {
+            waiter.stand = Stand::Passed;
+            passed.push((waiter.id, now - waiter.since, false));
+        }
+        (false, passed, left)
+    }
+}
+
+const NOTHING: Seen = (false, Vec::new(), 0);
+
+/// The two side by side.
+struct Pair {
+    slots: Slots<u32>,
+    reference: Reference,
+    start: Instant,
+    now: Time,
+    next_id: u32,
+    inside: Vec<Admission>,
+    tickets: Vec<(u32, Ticket)>,
+}
+
+fn seen(changes: impl IntoIterator<Item = Change<u32>>) -> Seen {
+    let mut all = NOTHING;
+    for change in changes {
+        all.0 |= change.freed;
+        all.2 += change.left;
+        let next = change.let_in.map(|n| (n.kept, n.waited.as_millis() as Time, n.slot));
+        all.1.extend(next);
+    }
+    all
+}
+
+impl Pair {
+    fn new(setting: Setting) -> Self {
+        Self {
+            slots: Slots::new(setting.config()).unwrap(),
+            reference: Reference {
+                setting,
+                mode: Mode::Enforce,
+                in_flight: 0,
+                waiters: VecDeque::new(),
+                rejected: 0,
+            },
+            // Far enough from the clock's zero for deadlines in the past.
+            start: portcullis::clock::tokio_now() + Duration::from_secs(1),
+            now: 0,
+            next_id: 0,
+            inside: Vec::new(),
+            tickets: Vec::new(),
+        }
+    }
+
+    fn at(&self, time: Time) -> Instant {
+        let from = self.start - Duration::from_millis(100);
+        from + Duration::from_millis(u64::try_from(time + 100).unwrap())
+    }
+
+    /// What became of a call, as the reference says it; keeps what it has.
+    fn take(&mut self, id: u32, verdict: Verdict) -> Result<Option<Admission>, Reason> {
+        match verdict {
+            Verdict::Admitted(admission) => {
+                let same = match &admission {
+                    Admission::Pass { would_reject } => {
+                        Admission::Pass { would_reject: *would_reject }
+                    }
+                    _ => Admission::Slot,
+                };
+                self.inside.push(admission);
+                Ok(Some(same))
+            }
+            Verdict::Queued(ticket) => {
+                let waiter = self.reference.waiters.iter().find(|waiter| waiter.id == id).unwrap();
+                let until = [waiter.wait_ends, waiter.deadline].into_iter().flatten().min();
+                assert_eq!(ticket.until(), until.map(|until| self.at(until)));
+                self.tickets.push((id, ticket));
+                Ok(None)
+            }
+            Verdict::Rejected(reason) => Err(reason),
+            other => panic!("a new verdict: {other:?}"),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        let now = self.at(self.now);
+        match step {
+            Step::Enter(deadline) => {
+                let deadline = deadline.map(|after| self.now + Time::from(after));
+                self.next_id += 1;
+                let id = self.next_id;
+                let expected = self.reference.enter(id, self.now, deadline);
+                let deadline = deadline.map(|deadline| self.at(deadline));
+                let (verdict, change) = self.slots.enter(now, deadline, id);
+                assert_eq!((self.take(id, verdict), seen([change])), expected);
+            }
+            Step::TryEnter => {
+                let (found, expected) = (self.slots.try_enter(), self.reference.try_enter());
+                assert_eq!(found, expected);
+                self.inside.extend(found);
+            }
+            Step::Leave(which) if !self.inside.is_empty() => {
+                let admission = self.inside.remove(which % self.inside.len());
+                let expected = match admission {
+                    Admission::Slot => self.reference.freed(self.now),
+                    _ => NOTHING,
+                };
+                assert_eq!(seen([self.slots.leave(admission, now)]), expected);
+            }
+            Step::Cancel(which) if !self.tickets.is_empty() => {
+                let (id, ticket) = self.tickets.remove(which % self.tickets.len());
+                let expected = self.reference.cancel(id, self.now);
+                assert_eq!(seen([self.slots.cancel(ticket, now)]), expected);
+            }
+            Step::Ask(which) if !self.tickets.is_empty() => {
+                let (id, ticket) = self.tickets.remove(which % self.tickets.len());
+                let expected = self.reference.ask(id, self.now);
+                let (verdict, change) = self.slots.ask(ticket, now);
+                assert_eq!((self.take(id, verdict), seen([change])), expected);
+            }
+            Step::Leave(_) | Step::Cancel(_) | Step::Ask(_) => {}
+            Step::Advance(by) => self.now += Time::from(by),
+            Step::Resize(limit) => {
+                let setting = Setting { limit, ..self.reference.setting };
+                let expected = self.reference.reconfigure(setting, self.now);
+                assert_eq!(seen(self.slots.resize(limit, now).unwrap()), expected);
+            }
+            Step::Reconfigure(setting) => {
+                let expected = self.reference.reconfigure(setting, self.now);
+                let found = self.slots.reconfigure(setting.config(), now).unwrap();
+                assert_eq!(seen(found), expected);
+                assert_eq!(self.slots.config(), setting.config());
+            }
+            Step::Command(command) => {
+                let expected = self.reference.command(command, self.now);
+                assert_eq!(seen(self.slots.command(command, now).unwrap()), expected);
+            }
+        }
+        self.compare();
+    }
+
+    fn compare(&self) {
+        let (found, expected) = (self.slots.snapshot(), &self.reference);
+        assert_eq!(
+            (found.mode, found.in_flight, found.queued, found.rejected),
+            (expected.mode, expected.in_flight, expected.waiting(), expected.rejected),
+        );
+        // A slot is never free while somebody waits.
+        assert!(found.queued == 0 || found.in_flight >= found.limit);
+        let explained = self.slots.explain();
+        let free = found.queued == 0 && found.in_flight < found.limit;
+        let would = found.mode == Mode::Disabled || free || found.queued < found.queue_limit;
+        assert_eq!(explained.would_admit, would);
+        assert_eq!(explained.admits, would || found.mode == Mode::Shadow);
+    }
+
+    /// Everybody goes: nothing is left.
+    fn end(mut self) {
+        while !self.inside.is_empty() || !self.tickets.is_empty() {
+            self.step(Step::Leave(0));
+            self.step(Step::Ask(0));
+            self.step(Step::Advance(10));
+            self.step(Step::Cancel(1));
+        }
+        let last = self.slots.snapshot();
+        assert_eq!((last.in_flight, last.queued), (0, 0));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..<_>::default() })]
+
+    #[test]
+    fn it_does_what_a_plain_list_does(
+        setting in setting(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut pair = Pair::new(setting);
+        steps.into_iter().for_each(|step| pair.step(step));
+        pair.end();
+    }
+}
