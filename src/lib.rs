@@ -59,6 +59,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod ambient;
+pub mod catch_panic;
 pub mod circuit_breaker;
 pub mod clock;
 pub mod deadline;
@@ -72,6 +73,7 @@ mod plan;
 pub mod policy;
 mod registry;
 mod sync;
+pub mod timeout;
 
 #[cfg(any(doc, doctest))]
 pub mod docs;
@@ -83,6 +85,7 @@ struct Readme;
 
 #[doc(inline)]
 pub use self::{
+    catch_panic::{CatchPanic, CatchPanicLayer, PanicGuard},
     circuit_breaker::{
         Circuit, CircuitBreaker, CircuitBreakerLayer, Circuits, KeyedCircuitBreaker,
         KeyedCircuitBreakerLayer, StateWatch,
@@ -94,8 +97,11 @@ pub use self::{
             Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
+        catch_panic::CatchPanicConfig,
+        timeout::config::TimeoutConfig,
         window::Window,
     },
+    timeout::{TimeLimit, Timeout, TimeoutLayer},
 };
 pub use self::{
     error::{BoxError, CarryRejection, ConfigError, Error, PolicyKind, Reason, Rejection, intern},

@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod bucket;
+pub mod catch_panic;
 mod cause;
 pub(crate) mod check;
 pub(crate) mod command;
@@ -13,6 +14,7 @@ mod in_flight;
 mod rng;
 mod snapshot;
 mod tally;
+pub mod timeout;
 pub mod window;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Any policy at one moment.
 
-use super::breaker;
+use super::{breaker, catch_panic, timeout};
 
 /// A policy at one moment, whatever its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -8,4 +8,8 @@ use super::breaker;
 pub enum PolicySnapshot {
     /// A circuit.
     CircuitBreaker(breaker::Snapshot),
+    /// A timeout.
+    Timeout(timeout::Snapshot),
+    /// A panic guard.
+    CatchPanic(catch_panic::Snapshot),
 }
