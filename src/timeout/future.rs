@@ -4,31 +4,18 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pin_project_lite::pin_project;
 
-use super::core::{Begun, CoreRef, Limits, under};
+use super::core::{Core, CoreRef};
 use crate::{
     clock::{self, Timer},
+    deadline,
     error::{CarryRejection, Rejection},
+    policy::{Mode, timeout::TooShort},
 };
-
-/// Looks after one call.
-#[derive(Debug)]
-pub(super) struct Watch {
-    core: CoreRef,
-    limits: Limits,
-}
-
-impl Watch {
-    /// When to look whether the call has run out of time.
-    #[inline]
-    fn due(&self) -> Option<Instant> {
-        self.limits.deadline
-    }
-}
 
 pin_project! {
     /// Refused, or a call with its limits.
@@ -42,27 +29,58 @@ pin_project! {
             // Made when the call is first found waiting, so that one which answers at once needs none.
             #[pin]
             timer: Timer,
+            // When its time is over.
+            deadline: Option<Instant>,
+            // Whether that is only looked at, and reported.
+            shadow: bool,
             // Nobody looks after a call of a disabled timeout, nor in shadow once it is reported.
-            watch: Option<Watch>,
+            core: Option<CoreRef>,
         },
         Finished,
     }
 }
 
 impl<F> Timed<F> {
-    /// Begins the inner call as it was decided; `core` gives the call's own reference.
+    /// Begins a call under the ambient deadline. `own` is the limit that its request sets; `reference`
+    /// keeps the timeout for the call.
     #[inline]
-    pub(super) fn begin(
-        begun: Begun,
-        core: impl FnOnce() -> CoreRef,
-        call: impl FnOnce() -> F,
+    pub(super) fn begin<Req>(
+        core: &Core,
+        request: Req,
+        own: impl FnOnce(&Req) -> Option<Duration>,
+        reference: impl FnOnce() -> CoreRef,
+        call: impl FnOnce(Req) -> F,
     ) -> Self {
-        let (watch, ambient) = match begun {
-            Begun::Watched(limits) => (Some(Watch { core: core(), limits }), limits.ambient()),
-            Begun::Unwatched => (None, None),
-            Begun::Refused(rejection) => return Self::Refused { rejection },
-        };
-        Self::Calling { future: under(ambient, call), timer: Timer::default(), watch }
+        let mode = core.live.mode();
+        if mode == Mode::Disabled {
+            return Self::unwatched(call(request));
+        }
+        let shadow = mode == Mode::Shadow;
+        match core.live.decide(own(&request), deadline::current(), core.clock) {
+            Ok(deadline) => {
+                let core = Some(reference());
+                let future = under(deadline, shadow, || call(request));
+                Self::Calling { future, timer: Timer::default(), deadline, shadow, core }
+            }
+            Err(TooShort) => match core.too_short(shadow) {
+                Some(rejection) => Self::Refused { rejection },
+                None => Self::unwatched(call(request)),
+            },
+        }
+    }
+
+    fn unwatched(future: F) -> Self {
+        let (timer, deadline, shadow, core) = (Timer::default(), None, false, None);
+        Self::Calling { future, timer, deadline, shadow, core }
+    }
+}
+
+/// Runs a part of the inner service under the call's deadline, if it has one.
+#[inline]
+fn under<R>(deadline: Option<Instant>, shadow: bool, run: impl FnOnce() -> R) -> R {
+    match deadline {
+        Some(deadline) if !shadow => deadline::enter(deadline, run),
+        _ => run(),
     }
 }
 
@@ -75,22 +93,20 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (future, watch) = match self.as_mut().project() {
-            TimedProjection::Calling { future, watch, .. } => (future, watch),
-            _ => return Poll::Ready(Err(self.refused().into())),
+        let TimedProjection::Calling { future, deadline, shadow, core, .. } = self.as_mut().project()
+        else {
+            return Poll::Ready(Err(self.refused().into()));
         };
-        let ambient = watch.as_ref().and_then(|watch| watch.limits.ambient());
-        match under(ambient, || future.poll(cx)) {
+        match under(*deadline, *shadow, || future.poll(cx)) {
             Poll::Ready(result) => {
-                let watch = watch.take();
+                let core = core.take();
                 self.set(Self::Finished);
-                if let Some(watch) = watch {
-                    watch.core.in_time();
+                if let Some(core) = core {
+                    core.in_time();
                 }
                 Poll::Ready(result)
             }
-            Poll::Pending if watch.as_ref().and_then(Watch::due).is_some() => self.wait(cx),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => self.wait(cx),
         }
     }
 }
@@ -113,15 +129,16 @@ where
 
     /// The call waits: so does the timer, and one of the two wakes the task.
     fn wait(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let TimedProjection::Calling { timer, watch, .. } = self.as_mut().project() else {
+        let TimedProjection::Calling { timer, deadline: Some(deadline), core: Some(_), .. } =
+            self.as_mut().project()
+        else {
             return Poll::Pending;
         };
-        let Some(due) = watch.as_ref().and_then(Watch::due) else { return Poll::Pending };
         let again = timer.is_set();
-        if timer.poll_until(due, cx).is_pending() {
+        if timer.poll_until(*deadline, cx).is_pending() {
             // A service that uses up its task's budget in every poll leaves none for tokio's timer, which
             // then never fires. So whoever comes by again looks at the clock as well.
-            if !again || clock::tokio_now() < due {
+            if !again || clock::tokio_now() < *deadline {
                 return Poll::Pending;
             }
         }
@@ -132,12 +149,14 @@ where
     /// deadline can hand out what it has.
     #[cold]
     fn run_out(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let TimedProjection::Calling { future, mut timer, watch } = self.as_mut().project() else {
+        let TimedProjection::Calling { future, mut timer, deadline, shadow, core } =
+            self.as_mut().project()
+        else {
             return Poll::Pending;
         };
-        let ambient = watch.as_ref().and_then(|watch| watch.limits.ambient());
-        let answer = under(ambient, || future.poll(cx));
-        let Some(Watch { core, limits }) = watch.take() else { return Poll::Pending };
+        let shadow = *shadow;
+        let answer = under(*deadline, shadow, || future.poll(cx));
+        let Some(core) = core.take() else { return Poll::Pending };
         match answer {
             Poll::Ready(result) => {
                 self.set(Self::Finished);
@@ -146,12 +165,12 @@ where
             }
             Poll::Pending => {
                 // Nothing of a call that is cut is in use any more when its caller learns of it.
-                if limits.shadow {
+                if shadow {
                     timer.set(Timer::default());
                 } else {
                     self.set(Self::Finished);
                 }
-                match core.time_out(limits.shadow) {
+                match core.time_out(shadow) {
                     Some(rejection) => Poll::Ready(Err(rejection.into())),
                     None => Poll::Pending,
                 }

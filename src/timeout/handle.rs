@@ -129,8 +129,8 @@ impl TimeLimit {
     }
 
     fn run_for<F>(&self, own: Option<Duration>, future: F) -> Run<F> {
-        let begun = self.core.begin(|| own);
-        Run { timed: Timed::begin(begun, || self.core.clone(), || future) }
+        let timed = Timed::begin(&self.core, future, |_| own, || self.core.clone(), |future| future);
+        Run { timed }
     }
 
     /// Reports what it would do, and cuts and refuses nothing, until [`enable`](Self::enable).

@@ -207,8 +207,13 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let Shared { limit, references, from } = &self.shared;
-        let begun = limit.core.begin(|| from.limit(&request));
-        let timed = Timed::begin(begun, || references.get(), || self.inner.call(request));
+        let timed = Timed::begin(
+            &limit.core,
+            request,
+            |request| from.limit(request),
+            || references.get(),
+            |request| self.inner.call(request),
+        );
         ResponseFuture { timed }
     }
 }

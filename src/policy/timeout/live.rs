@@ -24,16 +24,9 @@ pub(crate) struct Live {
     config: Mutex<TimeoutConfig>,
 }
 
-/// What becomes of a call, as things stand.
+/// Too little time is left to start a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// It starts. In shadow, the deadline is only for looking at.
-    Start { deadline: Option<Instant>, shadow: bool },
-    /// It may not start; in shadow, it should not.
-    TooShort { shadow: bool },
-    /// There is no policy now.
-    Disabled,
-}
+pub(crate) struct TooShort;
 
 impl Live {
     /// Of a valid configuration.
@@ -48,50 +41,48 @@ impl Live {
         }
     }
 
-    /// Asks for a call. `own` gives the limit that its request sets, if it sets one.
     #[inline]
-    pub(crate) fn ask(
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    /// The deadline of a call that starts now, or that it may not. `own` is the limit that its request sets.
+    #[inline]
+    pub(crate) fn decide(
         &self,
-        own: impl FnOnce() -> Option<Duration>,
+        own: Option<Duration>,
         outer: Option<Instant>,
         now: impl Now,
-    ) -> Asked {
-        let mode = self.mode.get();
-        if mode == Mode::Disabled {
-            return Asked::Disabled;
-        }
-        let shadow = mode == Mode::Shadow;
-        let own = own();
+    ) -> Result<Option<Instant>, TooShort> {
         let limit = own.or_else(|| match self.limit.load(Ordering::Relaxed) {
             NONE => None,
             limit => Some(Duration::from_nanos(limit)),
         });
         let least = Duration::from_nanos(self.min_remaining.load(Ordering::Relaxed));
         match decide(limit, outer, least, now) {
-            Verdict::Start { deadline } => Asked::Start { deadline, shadow },
-            Verdict::Refuse { .. } => self.ask_again(own, outer, now, shadow),
+            Verdict::Start { deadline } => Ok(deadline),
+            Verdict::Refuse { .. } => self.decide_again(own, outer, now),
         }
     }
 
     /// While the numbers are being changed, a call may see one of before and one of after, which together
     /// could refuse what neither configuration does. So nobody is refused without the lock.
     #[cold]
-    fn ask_again(
+    fn decide_again(
         &self,
         own: Option<Duration>,
         outer: Option<Instant>,
         now: impl Now,
-        shadow: bool,
-    ) -> Asked {
+    ) -> Result<Option<Instant>, TooShort> {
         let (limit, least) = {
             let config = self.config.lock();
             (own.or(config.limit), config.min_remaining)
         };
         match decide(limit, outer, least, now) {
-            Verdict::Start { deadline } => Asked::Start { deadline, shadow },
+            Verdict::Start { deadline } => Ok(deadline),
             Verdict::Refuse { .. } => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                Asked::TooShort { shadow }
+                Err(TooShort)
             }
         }
     }

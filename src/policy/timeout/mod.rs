@@ -23,7 +23,7 @@ mod live;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use self::live::{Asked, Live};
+pub(crate) use self::live::{Live, TooShort};
 use super::{Mode, Now};
 use crate::error::Reason;
 
@@ -68,12 +68,17 @@ pub fn decide(
         (None, None) => return Verdict::Start { deadline: None },
         (Some(only), None) | (None, Some(only)) => only,
     };
-    let remaining = deadline.saturating_duration_since(now);
-    if remaining.is_zero() || remaining < min_remaining {
-        Verdict::Refuse { reason: Reason::DeadlineTooShort, remaining }
-    } else {
-        Verdict::Start { deadline: Some(deadline) }
+    // The difference is worked out only where it matters.
+    if deadline <= now || (!min_remaining.is_zero() && deadline - now < min_remaining) {
+        return refuse(deadline, now);
     }
+    Verdict::Start { deadline: Some(deadline) }
+}
+
+#[cold]
+fn refuse(deadline: Instant, now: Instant) -> Verdict {
+    let remaining = deadline.saturating_duration_since(now);
+    Verdict::Refuse { reason: Reason::DeadlineTooShort, remaining }
 }
 
 /// A timeout at one moment.
