@@ -93,7 +93,8 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let TimedProjection::Calling { future, deadline, shadow, core, .. } = self.as_mut().project()
+        let TimedProjection::Calling { future, deadline, shadow, core, .. } =
+            self.as_mut().project()
         else {
             return Poll::Ready(Err(self.refused().into()));
         };

@@ -129,7 +129,8 @@ impl TimeLimit {
     }
 
     fn run_for<F>(&self, own: Option<Duration>, future: F) -> Run<F> {
-        let timed = Timed::begin(&self.core, future, |_| own, || self.core.clone(), |future| future);
+        let timed =
+            Timed::begin(&self.core, future, |_| own, || self.core.clone(), |future| future);
         Run { timed }
     }
 
