@@ -10,6 +10,9 @@
     reason = "a test may panic, and picks any instant to begin with"
 )]
 
+#[path = "loom/timeout.rs"]
+mod timeout;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},

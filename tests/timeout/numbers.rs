@@ -124,28 +124,6 @@ fn what_cannot_work_or_has_another_name_changes_nothing() {
     assert_eq!((time_limit.config(), time_limit.snapshot().limit), (before, Some(SECOND)));
 }
 
-/// Two configurations that each let every call start never refuse one together, while one is changed for
-/// the other.
-#[test]
-fn a_change_refuses_nobody_by_halves() {
-    let time_limit = limit(SECOND);
-    let small = TimeoutConfig::new("db", MS);
-    // A millisecond under a least time of an hour would be refused.
-    let large = TimeoutConfig::new("db", 7_200 * SECOND).min_remaining(3_600 * SECOND);
-    on_threads(4, |thread| {
-        for turn in 0..20_000 {
-            if thread == 0 {
-                let config = if turn % 2 == 0 { &small } else { &large };
-                time_limit.reconfigure(config.clone()).unwrap();
-            } else {
-                let call = time_limit.run(ready(Ok::<_, Refused>(())));
-                assert!(Caller::new().poll(&mut Box::pin(call)).is_ready());
-            }
-        }
-    });
-    assert_eq!(time_limit.snapshot().refused, 0);
-}
-
 /// Counts of many threads add up, and commands in between lose none.
 #[test]
 fn threads_share_one_timeout() {
