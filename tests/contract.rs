@@ -21,8 +21,13 @@ mod neighbours;
 #[path = "contract/readiness.rs"]
 mod readiness;
 
+use std::time::Duration;
+
 use every_layer::{Calls, contract};
-use portcullis::{CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer};
+use portcullis::{
+    CatchPanicConfig, CatchPanicLayer, CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer,
+    KeyedCircuitBreakerLayer, PanicGuard, TimeLimit, TimeoutConfig,
+};
 use support::Ask;
 
 // One line adds a layer. A layer that readies a clone inside its future says so.
@@ -39,6 +44,36 @@ contract!(circuit_breaker_with_a_closure, || {
 contract!(keyed_circuit_breaker, Calls::InFuture, || {
     KeyedCircuitBreakerLayer::new(config(), 8, |ask: &Ask| ask.0).expect("a valid config")
 });
+
+contract!(timeout, || TimeLimit::new(within(60)).expect("a valid config").layer());
+contract!(timeout_by_request, || {
+    let layer = TimeLimit::new(within(60)).expect("a valid config").leak().layer();
+    layer.limit_from(|_: &Ask| Some(Duration::from_secs(30)))
+});
+contract!(timeout_in_shadow, || {
+    let limit = TimeLimit::new(within(60)).expect("a valid config");
+    limit.shadow();
+    limit.layer()
+});
+contract!(catch_panic, catches_panics, || {
+    CatchPanicLayer::new(CatchPanicConfig::new("contract")).expect("a valid config")
+});
+// In shadow and disabled it lets panics go on, as every other layer does.
+contract!(catch_panic_in_shadow, || {
+    let guard = PanicGuard::new(CatchPanicConfig::new("contract")).expect("a valid config");
+    guard.shadow();
+    guard.layer()
+});
+contract!(catch_panic_disabled, || {
+    let guard = PanicGuard::new(CatchPanicConfig::new("contract")).expect("a valid config");
+    guard.disable();
+    guard.leak().layer()
+});
+
+/// A limit that no call here comes near.
+fn within(seconds: u64) -> TimeoutConfig {
+    TimeoutConfig::new("contract", Duration::from_secs(seconds))
+}
 
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.
 fn config() -> CircuitBreakerConfig {
