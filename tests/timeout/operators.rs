@@ -109,15 +109,14 @@ async fn disabled_it_is_not_there() {
 /// A call ends as it began, whatever is commanded meanwhile.
 #[tokio::test(start_paused = true)]
 async fn a_call_keeps_the_mode_that_it_began_in() {
-    let modes: [(fn(&TimeLimit), bool); 3] =
-        [(TimeLimit::enable, true), (TimeLimit::shadow, false), (TimeLimit::disable, false)];
+    let modes = [(Command::Enable, true), (Command::Shadow, false), (Command::Disable, false)];
     for (begin, cut) in modes {
         for (then, _) in modes {
             let (time_limit, _told) = observed();
-            begin(&time_limit);
+            time_limit.command(begin).unwrap();
             let call = time_limit.run(answers_after(2 * SECOND));
-            then(&time_limit);
-            assert_eq!(call.await.is_err(), cut);
+            time_limit.command(then).unwrap();
+            assert_eq!(call.await.is_err(), cut, "{begin}, then {then}");
         }
     }
 }
