@@ -69,6 +69,11 @@ pin_project! {
 }
 
 impl Timer {
+    /// Whether it has been asked for a time before.
+    pub(crate) fn is_set(&self) -> bool {
+        self.sleep.is_some()
+    }
+
     /// Ready from `until` on, by tokio's clock; asking for another time than before sets it anew.
     pub(crate) fn poll_until(
         mut self: Pin<&mut Self>,

@@ -18,6 +18,11 @@
 //! # }
 //! ```
 //!
+//! A [timeout](crate::timeout) sets it for whatever stands below, enforces an earlier one that holds
+//! already, and refuses a call for which too little time is left. A
+//! [circuit breaker](crate::circuit_breaker) takes a call that is dropped at or after the deadline it was
+//! admitted under for a failure. Setting a deadline cuts nothing by itself: that is what a timeout is for.
+//!
 //! A spawned task does not inherit the deadline: wrap its future with [`carry`]. Work that is shared
 //! by several callers must not die with the first of them: wrap it with [`clear`]. Under a
 //! `tower::buffer`, `call` runs on the worker's task and sees none, while polls of the response do.

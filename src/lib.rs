@@ -61,6 +61,7 @@
 
 mod ambient;
 pub mod bulkhead;
+pub mod catch_panic;
 pub mod circuit_breaker;
 pub mod clock;
 pub mod deadline;
@@ -76,6 +77,7 @@ pub mod rate_limit;
 mod registry;
 pub mod stack;
 mod sync;
+pub mod timeout;
 
 #[cfg(any(doc, doctest))]
 pub mod docs;
@@ -86,33 +88,38 @@ pub mod docs;
 struct Readme;
 
 #[doc(inline)]
+pub use self::policy::{
+    Cause, Command, Explanation, Mode, PolicySnapshot,
+    breaker::{
+        Snapshot, State, Transition,
+        config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
+    },
+    bucket::{
+        RateLimitSnapshot,
+        config::RateLimitConfig,
+        keyed::{AtCap, Keys},
+    },
+    bulkhead::{BulkheadConfig, QueueOrder},
+    catch_panic::CatchPanicConfig,
+    timeout::config::TimeoutConfig,
+    window::Window,
+};
+#[doc(inline)]
 pub use self::{
     bulkhead::{
         Bulkhead, BulkheadLayer, BulkheadPermit, Bulkheaded, QueuedBulkhead, QueuedBulkheadLayer,
     },
+    catch_panic::{CatchPanic, CatchPanicLayer, PanicGuard},
     circuit_breaker::{
         Circuit, CircuitBreaker, CircuitBreakerLayer, Circuits, KeyedCircuitBreaker,
         KeyedCircuitBreakerLayer, StateWatch,
     },
     event::{Event, Observer},
-    policy::{
-        Cause, Command, Explanation, Mode, PolicySnapshot,
-        breaker::{
-            Snapshot, State, Transition,
-            config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
-        },
-        bucket::{
-            RateLimitSnapshot,
-            config::RateLimitConfig,
-            keyed::{AtCap, Keys},
-        },
-        bulkhead::{BulkheadConfig, QueueOrder},
-        window::Window,
-    },
     rate_limit::{
         KeyedRateLimit, KeyedRateLimitLayer, RateLimit, RateLimitLayer, RateLimiter, RateLimiters,
         WaitingRateLimit, WaitingRateLimitLayer, Waits,
     },
+    timeout::{TimeLimit, Timeout, TimeoutLayer},
 };
 pub use self::{
     error::{BoxError, CarryRejection, ConfigError, Error, PolicyKind, Reason, Rejection, intern},

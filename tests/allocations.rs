@@ -4,6 +4,9 @@
 //! refused) is not a cost per call.
 #![allow(clippy::unwrap_used, reason = "a test may panic, and picks any instant to begin with")]
 
+#[path = "allocations/timeout.rs"]
+mod timeout;
+
 use std::{
     convert::Infallible,
     future::{Ready, ready},

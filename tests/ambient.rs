@@ -1,11 +1,14 @@
-//! What a policy takes from around it: the deadline (here), the clock (`ambient/clocks.rs`), and the
-//! errors that its refusals travel in (`ambient/errors.rs`).
+//! What a policy takes from around it: the deadline (here), the clock (`ambient/clocks.rs`), what a
+//! timeout above it sets (`ambient/timeouts.rs`), and the errors that its refusals travel in
+//! (`ambient/errors.rs`).
 
 #[path = "ambient/clocks.rs"]
 mod clocks;
 #[path = "ambient/errors.rs"]
 mod errors;
 mod support;
+#[path = "ambient/timeouts.rs"]
+mod timeouts;
 
 use std::{
     future::{pending, poll_fn, ready},

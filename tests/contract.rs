@@ -21,10 +21,13 @@ mod neighbours;
 #[path = "contract/readiness.rs"]
 mod readiness;
 
+use std::time::Duration;
+
 use every_layer::{Calls, contract};
 use portcullis::{
-    BulkheadConfig, BulkheadLayer, CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer,
-    KeyedCircuitBreakerLayer, KeyedRateLimitLayer, QueuedBulkheadLayer, RateLimitConfig,
+    BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer, CircuitBreakerConfig,
+    CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, PanicGuard,
+    QueuedBulkheadLayer, RateLimitConfig, TimeLimit, TimeoutConfig,
 };
 use support::Ask;
 
@@ -57,6 +60,36 @@ contract!(bulkhead, || {
 contract!(queued_bulkhead, || {
     QueuedBulkheadLayer::new(BulkheadConfig::new("contract", 1).queue(1)).expect("a valid config")
 });
+
+contract!(timeout, || TimeLimit::new(within(60)).expect("a valid config").layer());
+contract!(timeout_by_request, || {
+    let layer = TimeLimit::new(within(60)).expect("a valid config").leak().layer();
+    layer.limit_from(|_: &Ask| Some(Duration::from_secs(30)))
+});
+contract!(timeout_in_shadow, || {
+    let limit = TimeLimit::new(within(60)).expect("a valid config");
+    limit.shadow();
+    limit.layer()
+});
+contract!(catch_panic, catches_panics, || {
+    CatchPanicLayer::new(CatchPanicConfig::new("contract")).expect("a valid config")
+});
+// In shadow and disabled it lets panics go on, as every other layer does.
+contract!(catch_panic_in_shadow, || {
+    let guard = PanicGuard::new(CatchPanicConfig::new("contract")).expect("a valid config");
+    guard.shadow();
+    guard.layer()
+});
+contract!(catch_panic_disabled, || {
+    let guard = PanicGuard::new(CatchPanicConfig::new("contract")).expect("a valid config");
+    guard.disable();
+    guard.leak().layer()
+});
+
+/// A limit that no call here comes near.
+fn within(seconds: u64) -> TimeoutConfig {
+    TimeoutConfig::new("contract", Duration::from_secs(seconds))
+}
 
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.
 fn config() -> CircuitBreakerConfig {

@@ -12,6 +12,8 @@
 
 #[path = "loom/bulkhead.rs"]
 mod bulkhead;
+#[path = "loom/timeout.rs"]
+mod timeout;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -14,8 +14,8 @@ use std::{
 };
 
 use portcullis::{
-    Circuit, CircuitBreakerConfig, Circuits, Command, Error, Event, HalfOpen,
-    KeyedCircuitBreakerLayer, Options, Outcome, Sleep, State,
+    CatchPanicConfig, Circuit, CircuitBreakerConfig, Circuits, Command, Error, Event, HalfOpen,
+    KeyedCircuitBreakerLayer, Options, Outcome, PanicGuard, Sleep, State, TimeLimit, TimeoutConfig,
 };
 use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
@@ -286,4 +286,41 @@ async fn a_long_wait_is_written_as_people_read_it() {
         fields["message"],
         "db: closed -> open: the command `open_for 90.5s` was given; for 90.5s"
     );
+}
+
+/// A refusal is the library's doing, a panic the service's.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_stays_at_debug_and_a_caught_panic_is_an_error() {
+    listen(LevelFilter::TRACE);
+    let limit = TimeLimit::new(TimeoutConfig::new("db", SECOND)).expect("a valid config");
+    let guard = PanicGuard::new(CatchPanicConfig::new("db")).expect("a valid config");
+    let told = |level, target: &str, pairs: [(&'static str, &str); 3]| {
+        let [Line { level: found, target: at, fields: with }] = &lines()[..] else {
+            panic!("not one line")
+        };
+        assert_eq!((*found, at.as_str(), with), (level, target, &fields(pairs)));
+    };
+    let answers = limit.run(async { Ok::<_, Error<()>>(()) }).await;
+    assert!(answers.is_ok() && lines().is_empty(), "one per call is for metrics");
+    let _ = limit.run(std::future::pending::<Result<(), Error<()>>>()).await;
+    let text = "refused: db: the service did not answer in time";
+    told(
+        Level::DEBUG,
+        "portcullis::timeout",
+        [("message", text), ("portcullis.policy", "db"), ("error.type", "timeout")],
+    );
+    let panics = || guard.call(|| -> Result<(), Error<()>> { panic!("a bug") });
+    let text = "refused: db: the service panicked";
+    // Also to whoever wants to hear of nothing less grave.
+    for most in [LevelFilter::TRACE, LevelFilter::ERROR] {
+        listen(most);
+        assert!(panics().is_err());
+        told(
+            Level::ERROR,
+            "portcullis::catch_panic",
+            [("message", text), ("portcullis.policy", "db"), ("error.type", "panicked")],
+        );
+    }
+    listen(LevelFilter::OFF);
+    assert!(panics().is_err() && lines().is_empty());
 }

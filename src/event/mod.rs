@@ -3,8 +3,8 @@
 //! | event | when | `tracing` |
 //! |---|---|---|
 //! | [`Transition`](Event::Transition) | a circuit changes state | WARN to open, else INFO |
-//! | [`Rejected`](Event::Rejected) | a call is refused | DEBUG |
-//! | [`WouldReject`](Event::WouldReject) | a circuit in shadow admits what it would refuse | DEBUG |
+//! | [`Rejected`](Event::Rejected) | a call is refused | DEBUG; ERROR where the service panicked |
+//! | [`WouldReject`](Event::WouldReject) | a policy in shadow admits what it would refuse | DEBUG |
 //! | [`Settled`](Event::Settled) | an admitted call has ended | – |
 //! | [`Abandoned`](Event::Abandoned) | an admitted call was dropped | – |
 //! | [`Untracked`](Event::Untracked) | a keyed policy is full and admits a call without a state | DEBUG |

@@ -3,13 +3,16 @@
 use tracing::{Level, level_filters::LevelFilter};
 
 use super::{Event, RetryEnd};
-use crate::{error::PolicyKind, policy::breaker::State};
+use crate::{
+    error::{PolicyKind, Reason},
+    policy::breaker::State,
+};
 
-/// Whether any subscriber may want the least of our levels or one above it. One load and a compare;
+/// Whether any subscriber may want the gravest of our levels. One load and a compare;
 /// the macros below ask precisely.
 #[inline]
 pub(super) fn listens() -> bool {
-    LevelFilter::current() >= Level::WARN
+    LevelFilter::current() >= Level::ERROR
 }
 
 /// A `tracing` event's level and target are part of its static metadata: one place in the code for each
@@ -56,6 +59,15 @@ pub(super) fn emit(event: &Event) {
                 _ => emit!(info),
             }
         }
+        // The service's own fault, and a bug: it must not go unseen among refusals.
+        Event::Rejected(rejection) if rejection.reason() == Reason::Panicked => tracing::error!(
+            target: "portcullis::catch_panic",
+            {
+                "portcullis.policy" = rejection.policy(),
+                "error.type" = rejection.reason().as_str(),
+            },
+            "{event}"
+        ),
         Event::Rejected(rejection) => debug_of!(
             rejection.kind(),
             {

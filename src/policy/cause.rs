@@ -136,6 +136,11 @@ pub enum Cause {
         /// How many can have one.
         limit: u64,
     },
+    /// Panics that a guard has caught.
+    Panics {
+        /// How many.
+        caught: u64,
+    },
     /// Nothing is kept that could change what the policy does.
     Stateless,
 }
@@ -211,6 +216,7 @@ impl fmt::Display for Cause {
             Self::LastGood { observed, limit } => {
                 write!(f, "{observed} of {} kept", Several(limit, "answer"))
             }
+            Self::Panics { caught } => write!(f, "{} caught", Several(caught, "panic")),
             Self::Stateless => f.write_str("nothing is counted"),
         }
     }

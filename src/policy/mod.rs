@@ -7,6 +7,7 @@
 pub mod breaker;
 pub mod bucket;
 pub mod bulkhead;
+pub mod catch_panic;
 mod cause;
 pub(crate) mod check;
 pub(crate) mod command;
@@ -14,6 +15,7 @@ mod in_flight;
 mod rng;
 mod snapshot;
 pub(crate) mod tally;
+pub mod timeout;
 pub mod window;
 
 use std::time::{Duration, Instant};

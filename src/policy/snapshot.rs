@@ -1,6 +1,6 @@
 //! Any policy at one moment.
 
-use super::{breaker, bucket, bulkhead};
+use super::{breaker, bucket, bulkhead, catch_panic, timeout};
 
 /// A policy at one moment, whatever its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,4 +14,8 @@ pub enum PolicySnapshot {
     KeyedRateLimit(bucket::KeyedRateLimitSnapshot),
     /// A bulkhead.
     Bulkhead(bulkhead::Snapshot),
+    /// A timeout.
+    Timeout(timeout::Snapshot),
+    /// A panic guard.
+    CatchPanic(catch_panic::Snapshot),
 }

@@ -8,12 +8,14 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use portcullis::{
-    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, Circuit, CircuitBreaker,
-    CircuitBreakerConfig, CircuitBreakerLayer, Error, ErrorLayer, KeyedCircuitBreakerLayer,
-    KeyedRateLimitLayer, Outcome, RateLimitConfig, RateLimiters, Reason, Registry, Rejection,
+    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, CatchPanicConfig,
+    CatchPanicLayer, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Error,
+    ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig,
+    RateLimiters, Reason, Registry, Rejection, TimeoutConfig, TimeoutLayer,
     policy::bucket::Buckets,
 };
 use tower::{
@@ -25,6 +27,15 @@ use crate::support::{Answered, Ask, Fault, strict};
 
 fn breaker() -> CircuitBreakerLayer {
     CircuitBreakerLayer::new(CircuitBreakerConfig::new("bounds")).expect("a valid config")
+}
+
+fn timeout() -> TimeoutLayer {
+    TimeoutLayer::new(TimeoutConfig::new("bounds", Duration::from_secs(60)))
+        .expect("a valid config")
+}
+
+fn panics() -> CatchPanicLayer {
+    CatchPanicLayer::new(CatchPanicConfig::new("bounds")).expect("a valid config")
 }
 
 fn shared<T: Clone + Debug + Send + Sync + Unpin + 'static>(_: &T) {}
@@ -67,6 +78,23 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     let mut service = ErrorLayer::new().layer(service);
     shared(&service);
     sendable(&service.ready().await.unwrap().call(Ask(0)));
+
+    let (service, _probe) = strict();
+    shared(&timeout());
+    shared(timeout().time_limit());
+    let mut service = timeout().limit_from(|_: &Ask| None).layer(service);
+    shared(&service);
+    sendable(&service.ready().await.unwrap().call(Ask(0)));
+    sendable(&timeout().time_limit().run(ready(Ok::<_, Error<Fault>>(()))));
+
+    let (service, _probe) = strict();
+    let panics = panics().on_panic(|_| {});
+    shared(&panics);
+    shared(panics.panic_guard());
+    let mut service = panics.layer(service);
+    shared(&service);
+    sendable(&service.ready().await.unwrap().call(Ask(0)));
+    sendable(&panics.panic_guard().run(ready(Ok::<_, Error<Fault>>(()))));
 
     fn static_bounds<T: Send + Sync + 'static>() {}
     static_bounds::<Registry>();
@@ -120,6 +148,8 @@ async fn a_service_that_is_neither_clone_nor_send_nor_static_can_be_wrapped() {
     let layer = CircuitBreakerLayer::new(config).expect("a valid config");
     let mut service = ServiceBuilder::new()
         .layer(&layer)
+        .layer(panics())
+        .layer(timeout().limit_from(|text: &&str| (text.len() > 99).then_some(Duration::MAX)))
         .layer(ErrorLayer::new())
         .service(Homebound { calls: &calls, _not_send: Rc::new(()) });
     for _ in 0..2 {
@@ -150,7 +180,7 @@ async fn boxed_services_can_be_wrapped_and_the_result_boxed_again() {
     // `BoxService` is neither `Clone` nor `Sync`.
     let layer = breaker();
     let boxed: BoxService<Ask, Answered, Error<Fault>> = BoxService::new(service.clone());
-    let again = BoxService::new(layer.layer(boxed));
+    let again = BoxService::new(layer.layer(panics().layer(timeout().layer(boxed))));
     assert_eq!(again.oneshot(Ask(0)).await, Ok(Answered));
 
     let boxed = BoxCloneService::new(service.clone());

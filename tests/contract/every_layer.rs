@@ -2,12 +2,12 @@
 
 use std::{mem, task::Poll};
 
-use portcullis::Error;
+use portcullis::{Error, Reason};
 use tower::{Layer, Service};
 
 use crate::support::{
     Answer, Answered, Ask, Caller, Fault, ON_DEMAND, Peel, Probe, Readiness, Strict, UNREADIED,
-    fault, panic_of, strict,
+    fault, panic_of, refusal, strict,
 };
 
 /// When a layer calls the service below it.
@@ -53,17 +53,31 @@ macro_rules! contract {
     ($name:ident, $layer:expr) => {
         contract!($name, Calls::AtOnce, $layer);
     };
+    // One that turns panics into errors.
+    ($name:ident, catches_panics, $layer:expr) => {
+        contract! { @with $name, Calls::AtOnce, $layer,
+            a_clone_needs_its_own_readiness_and_an_error_says_so
+            a_panic_in_call_becomes_an_error_and_the_next_call_works
+            a_panic_in_poll_becomes_an_error_and_the_next_call_works
+            a_panic_in_poll_ready_becomes_an_error_and_the_next_call_works
+        }
+    };
     ($name:ident, $calls:expr, $layer:expr) => {
-        contract! { @over $name, $calls, $layer,
-            answers_and_errors_pass_unchanged
-            the_readied_instance_is_the_one_called
+        contract! { @with $name, $calls, $layer,
             a_clone_needs_its_own_readiness
-            the_inner_call_happens_where_it_is_said_to
-            dropping_the_response_at_any_point_gives_everything_back
-            a_readied_service_that_is_dropped_holds_nothing
             a_panic_in_call_propagates_and_the_next_call_works
             a_panic_in_poll_propagates_and_the_next_call_works
             a_panic_in_poll_ready_propagates_and_the_next_call_works
+        }
+    };
+    (@with $name:ident, $calls:expr, $layer:expr, $($of_panics:ident)*) => {
+        contract! { @over $name, $calls, $layer,
+            $($of_panics)*
+            answers_and_errors_pass_unchanged
+            the_readied_instance_is_the_one_called
+            the_inner_call_happens_where_it_is_said_to
+            dropping_the_response_at_any_point_gives_everything_back
+            a_readied_service_that_is_dropped_holds_nothing
             an_error_from_poll_ready_passes_unchanged
             a_service_that_is_never_ready_is_never_called
             whoever_waits_for_readiness_is_woken_by_it
@@ -159,6 +173,20 @@ pub(crate) fn a_clone_needs_its_own_readiness<S: Subject>(mut rig: Rig<S>) {
     rig.assert_idle(1);
 }
 
+pub(crate) fn a_clone_needs_its_own_readiness_and_an_error_says_so<S: Subject>(mut rig: Rig<S>) {
+    let caller = Caller::new();
+    assert!(caller.ready(&mut rig.service).is_ready());
+    let mut clone = rig.service.clone();
+    // The strict service panicked, and had no call.
+    let unreadied = caller.finish(&mut Box::pin(clone.call(Ask(0))));
+    assert_eq!((refusal(unreadied).reason(), rig.probe.calls()), (Reason::Panicked, 0));
+    assert!(ask(&mut clone).is_ok());
+    assert!(caller.finish(&mut Box::pin(rig.service.call(Ask(0)))).is_ok());
+    assert_eq!(rig.probe.readied(), rig.probe.calls());
+    drop(clone);
+    rig.assert_idle(1);
+}
+
 pub(crate) fn the_inner_call_happens_where_it_is_said_to<S: Subject>(mut rig: Rig<S>) {
     let caller = Caller::new();
     assert!(caller.ready(&mut rig.service).is_ready());
@@ -228,6 +256,44 @@ pub(crate) fn a_panic_in_poll_ready_propagates_and_the_next_call_works<S: Subjec
 ) {
     rig.probe.readiness(Readiness::Panics);
     assert_eq!(panic_of(|| rig.ask()), ON_DEMAND);
+    rig.assert_idle(1);
+    rig.probe.readiness(Readiness::Now);
+    assert!(rig.ask().is_ok());
+}
+
+pub(crate) fn a_panic_in_call_becomes_an_error_and_the_next_call_works<S: Subject>(
+    mut rig: Rig<S>,
+) {
+    rig.probe.answer(Answer::PANICS_IN_CALL);
+    let caught = refusal(rig.ask());
+    assert_eq!((caught.reason(), caught.attempted()), (Reason::Panicked, true));
+    rig.assert_idle(1);
+    rig.probe.answer(Answer::OK);
+    assert!(rig.ask().is_ok());
+}
+
+pub(crate) fn a_panic_in_poll_becomes_an_error_and_the_next_call_works<S: Subject>(
+    mut rig: Rig<S>,
+) {
+    rig.probe.answer(Answer::PANICS_IN_POLL);
+    let caller = Caller::new();
+    assert!(caller.ready(&mut rig.service).is_ready());
+    let mut response = Box::pin(rig.service.call(Ask(0)));
+    assert!(caller.poll(&mut response).is_pending());
+    let Poll::Ready(caught) = caller.poll(&mut response) else { panic!("it has panicked") };
+    assert_eq!(refusal(caught).reason(), Reason::Panicked);
+    // Nothing of the call is in use by then.
+    rig.assert_idle(1);
+    drop(response);
+    rig.probe.answer(Answer::OK);
+    assert!(rig.ask().is_ok());
+}
+
+pub(crate) fn a_panic_in_poll_ready_becomes_an_error_and_the_next_call_works<S: Subject>(
+    mut rig: Rig<S>,
+) {
+    rig.probe.readiness(Readiness::Panics);
+    assert_eq!(refusal(rig.ask()).reason(), Reason::Panicked);
     rig.assert_idle(1);
     rig.probe.readiness(Readiness::Now);
     assert!(rig.ask().is_ok());
