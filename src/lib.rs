@@ -5,9 +5,10 @@
 //! |---|---|---|---|
 //! | [`CircuitBreakerLayer`] | a dependency that fails, hangs or is slow: stop calling it, find out when it works again | [`Circuit`] | [`policy::breaker`] |
 //! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant | [`Circuits`] | |
+//! | [`RetryLayer`] | failures that pass: try again, later, within a budget | [`RetryPolicy`], [`RetryBudget`] | [`policy::retry`], [`policy::budget`], [`policy::backoff`] |
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
-//! Rate limit, bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
+//! Rate limit, bulkhead, timeout, fallback and a standard stack of them are to come, on the same
 //! foundation.
 //!
 //! ```
@@ -71,6 +72,7 @@ mod outcome;
 mod plan;
 pub mod policy;
 mod registry;
+pub mod retry;
 mod sync;
 
 #[cfg(any(doc, doctest))]
@@ -90,12 +92,16 @@ pub use self::{
     event::{Event, Observer},
     policy::{
         Cause, Command, Explanation, Mode, PolicySnapshot,
+        backoff::{Backoff, Growth, Jitter},
         breaker::{
             Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
+        budget::{BudgetSnapshot, config::BudgetConfig},
+        retry::{HintMode, Hints, RetryEnd, Snapshot as RetrySnapshot},
         window::Window,
     },
+    retry::{BudgetUse, Retry, RetryBudget, RetryConfig, RetryLayer, RetryPolicy},
 };
 pub use self::{
     error::{BoxError, CarryRejection, ConfigError, Error, PolicyKind, Reason, Rejection, intern},
