@@ -22,7 +22,10 @@ mod neighbours;
 mod readiness;
 
 use every_layer::{Calls, contract};
-use portcullis::{CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer};
+use portcullis::{
+    CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, Outcome,
+    RetryConfig, RetryLayer,
+};
 use support::Ask;
 
 // One line adds a layer. A layer that readies a clone inside its future says so.
@@ -38,6 +41,17 @@ contract!(circuit_breaker_with_a_closure, || {
 });
 contract!(keyed_circuit_breaker, Calls::InFuture, || {
     KeyedCircuitBreakerLayer::new(config(), 8, |ask: &Ask| ask.0).expect("a valid config")
+});
+
+contract!(retry_that_replays_nothing, || {
+    RetryLayer::new(RetryConfig::new("contract")).expect("a valid config").replay(|_: &Ask| None)
+});
+contract!(retry_of_what_is_no_failure, || {
+    // Each call is ready for three attempts, and none but the first is made.
+    RetryLayer::new(RetryConfig::new("contract"))
+        .expect("a valid config")
+        .replay(|ask: &Ask| Some(Ask(ask.0)))
+        .classify(|_: &Result<support::Answered, _>| Outcome::Ignored)
 });
 
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.

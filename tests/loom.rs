@@ -10,6 +10,9 @@
     reason = "a test may panic, and picks any instant to begin with"
 )]
 
+#[path = "loom/budget.rs"]
+mod budget;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
