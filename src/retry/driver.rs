@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     attempt,
-    core::{Failed, Held, Wait},
+    held::{Failed, Held, Wait},
 };
 use crate::{
     ambient::Restore,
@@ -51,8 +51,7 @@ pin_project! {
         kept: Option<E>,
         // Whether the service may have seen the request.
         seen: bool,
-        // There until the call has ended; none where the policy is disabled.
-        held: Option<Held>,
+        held: Held,
     }
 }
 
@@ -70,7 +69,7 @@ pin_project! {
 impl<A, F, E, C> Driver<A, F, E, C> {
     /// A call whose first attempt has begun.
     #[inline]
-    pub(super) fn new(future: F, again: Option<A>, classify: C, held: Option<Held>) -> Self {
+    pub(super) fn new(future: F, again: Option<A>, classify: C, held: Held) -> Self {
         Self {
             state: State::Calling { future },
             again,
@@ -85,19 +84,16 @@ impl<A, F, E, C> Driver<A, F, E, C> {
 /// Runs the service's own code as one attempt. Where there can be no other, whatever retries below may
 /// do so, and no number holds.
 #[inline]
-pub(super) fn attended<R>(held: &mut Option<Held>, counts: bool, run: impl FnOnce() -> R) -> R {
+pub(super) fn attended<R>(held: &mut Held, counts: bool, run: impl FnOnce() -> R) -> R {
     /// A panic that leaves the service ends the call.
-    struct Attended<'a>(&'a mut Option<Held>);
+    struct Attended<'a>(&'a mut Held);
     impl Drop for Attended<'_> {
         fn drop(&mut self) {
             // Only unwinding gets here: the ordinary way out forgets this value.
-            if let Some(held) = self.0.take() {
-                held.end(RetryEnd::NotRetryable);
-            }
+            self.0.end(RetryEnd::NotRetryable);
         }
     }
-    let _number: Option<Restore<u32>> =
-        held.as_ref().filter(|_| counts).map(|held| attempt::enter(held.attempt()));
+    let _number: Option<Restore<u32>> = counts.then(|| attempt::enter(held.attempt()));
     let attended = Attended(held);
     let returned = run();
     mem::forget(attended);
@@ -182,16 +178,16 @@ where
         let this = self.as_mut().project();
         let refusal = result.as_ref().err().and_then(refusal).copied();
         if refusal.is_none() {
-            let outcome = this.classify.classify(&result);
-            if outcome != Outcome::Failure {
-                let end = match outcome {
-                    Outcome::Success => RetryEnd::Success,
-                    _ => RetryEnd::NotRetryable,
-                };
-                if let Some(held) = this.held.take() {
-                    held.end(end);
+            match this.classify.classify(&result) {
+                Outcome::Success => {
+                    this.held.succeed();
+                    return Next::Answer(result);
                 }
-                return Next::Answer(result);
+                Outcome::Ignored => {
+                    this.held.end(RetryEnd::NotRetryable);
+                    return Next::Answer(result);
+                }
+                Outcome::Failure => {}
             }
         }
         self.judge_failure(result, refusal)
@@ -207,7 +203,10 @@ where
         C: Classify<Res, E>,
     {
         let mut this = self.project();
-        let Some(held) = this.held else { return Next::Answer(result) };
+        let held = this.held;
+        if held.is_closed() {
+            return Next::Answer(result);
+        }
         let verdict = if refusal.is_some_and(|refusal| !held.repeats(&refusal)) {
             Err(RetryEnd::NotRetryable)
         } else {
@@ -238,9 +237,7 @@ where
                 Next::Wait
             }
             Err(end) => {
-                if let Some(held) = this.held.take() {
-                    held.end(end);
-                }
+                held.end(end);
                 Next::Answer(match (result, this.kept.take()) {
                     (Err(error), kept) if refusal.is_some() => {
                         let kept = kept.filter(|kept| !is_refusal(kept));
@@ -262,12 +259,11 @@ where
     fn answer_late<Res>(self: Pin<&mut Self>) -> Result<Res, E> {
         let mut this = self.project();
         this.state.set(State::Ended);
-        let held = this.held.take().expect("a call that waits for an attempt has not ended");
         let answer = match this.kept.take() {
             Some(error) => told_of_attempts(error, *this.seen),
-            None => E::from(held.too_late()),
+            None => E::from(this.held.too_late()),
         };
-        held.end(RetryEnd::Deadline);
+        this.held.end(RetryEnd::Deadline);
         Err(answer)
     }
 
@@ -276,7 +272,7 @@ where
         let mut this = self.project();
         let again = this.again.as_mut().expect("a call that waits for an attempt can make one");
         let ready = ready!(attended(this.held, true, || again.poll_ready(cx)));
-        let is_last = this.held.as_mut().is_none_or(Held::begin);
+        let is_last = this.held.begin();
         if let Err(error) = ready {
             return Poll::Ready(Err(error));
         }

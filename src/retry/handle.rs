@@ -13,8 +13,9 @@ use pin_project_lite::pin_project;
 use super::{
     RetryBudget, RetryConfig, RetryLayer,
     config::BudgetUse,
-    core::{Core, CoreRef, Held},
+    core::{Core, CoreRef, Manner},
     driver::{Again, Driver, attended},
+    held::Held,
 };
 use crate::{
     error::{CarryRejection, ConfigError, PolicyKind},
@@ -153,15 +154,12 @@ impl RetryPolicy {
         F: Future<Output = Result<T, E>>,
         E: CarryRejection,
     {
-        let driver = match self.core.begin() {
-            None => Driver::new(make(), None, classify, None),
-            Some(beginning) => {
-                let mut held = Some(Held::new(self.core.clone(), beginning));
-                let first = attended(&mut held, beginning.again, &mut make);
-                let again = beginning.again.then_some(Made { make, result: PhantomData });
-                Driver::new(first, again, classify, held)
-            }
-        };
+        let manner = self.core.begin();
+        let mut held = Held::new(self.core.clone(), manner);
+        let may_repeat = manner == Manner::Again;
+        let first = attended(&mut held, may_repeat, &mut make);
+        let again = may_repeat.then_some(Made { make, result: PhantomData });
+        let driver = Driver::new(first, again, classify, held);
         Run { driver }
     }
 

@@ -13,8 +13,9 @@ use tower_service::Service;
 
 use super::{
     RetryConfig, RetryPolicy,
-    core::{Held, References},
+    core::{Manner, References},
     driver::{Again, Driver, attended},
+    held::Held,
 };
 use crate::{
     error::{CarryRejection, ConfigError},
@@ -208,20 +209,18 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let Shared { policy, references, classify, replay } = &self.shared;
+        let Shared { references, classify, replay, .. } = &self.shared;
         let classify = classify.clone();
-        let Some(beginning) = policy.core.begin() else {
-            let future = self.inner.call(request);
-            return ResponseFuture { driver: Driver::new(future, None, classify, None) };
-        };
-        let mut held = Some(Held::new(references.get(), beginning));
-        let again = match beginning.again {
-            true => replay.replay(&request).map(|spare| Resend {
+        let core = references.get();
+        let manner = core.begin();
+        let mut held = Held::new(core, manner);
+        let again = match manner {
+            Manner::Again => replay.replay(&request).map(|spare| Resend {
                 service: self.inner.clone(),
                 spare: Some(spare),
                 replay: replay.clone(),
             }),
-            false => None,
+            _ => None,
         };
         let future = attended(&mut held, again.is_some(), || self.inner.call(request));
         ResponseFuture { driver: Driver::new(future, again, classify, held) }

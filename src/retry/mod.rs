@@ -162,6 +162,7 @@ mod config;
 mod core;
 mod driver;
 mod handle;
+mod held;
 mod layer;
 
 pub use self::{
