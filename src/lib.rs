@@ -6,9 +6,10 @@
 //! | [`CircuitBreakerLayer`] | a dependency that fails, hangs or is slow: stop calling it, find out when it works again | [`Circuit`] | [`policy::breaker`] |
 //! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant | [`Circuits`] | |
 //! | [`BulkheadLayer`], [`QueuedBulkheadLayer`] | a dependency that is slow: so many calls at once, the others are refused or wait, bounded | [`Bulkhead`] | [`policy::bulkhead`] |
+//! | [`RetryLayer`] | failures that pass: try again, later, within a budget | [`RetryPolicy`], [`RetryBudget`] | [`policy::retry`], [`policy::budget`], [`policy::backoff`] |
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
-//! Rate limit, bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
+//! Rate limit, bulkhead, timeout, fallback and a standard stack of them are to come, on the same
 //! foundation.
 //!
 //! ```
@@ -75,6 +76,7 @@ mod plan;
 pub mod policy;
 pub mod rate_limit;
 mod registry;
+pub mod retry;
 pub mod stack;
 mod sync;
 pub mod timeout;
@@ -90,6 +92,7 @@ struct Readme;
 #[doc(inline)]
 pub use self::policy::{
     Cause, Command, Explanation, Mode, PolicySnapshot,
+    backoff::{Backoff, Growth, Jitter},
     breaker::{
         Snapshot, State, Transition,
         config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
@@ -99,8 +102,10 @@ pub use self::policy::{
         config::RateLimitConfig,
         keyed::{AtCap, Keys},
     },
+    budget::{BudgetSnapshot, config::BudgetConfig},
     bulkhead::{BulkheadConfig, QueueOrder},
     catch_panic::CatchPanicConfig,
+    retry::{HintMode, Hints, RetryEnd, Snapshot as RetrySnapshot},
     timeout::config::TimeoutConfig,
     window::Window,
 };
@@ -119,6 +124,7 @@ pub use self::{
         KeyedRateLimit, KeyedRateLimitLayer, RateLimit, RateLimitLayer, RateLimiter, RateLimiters,
         WaitingRateLimit, WaitingRateLimitLayer, Waits,
     },
+    retry::{BudgetUse, Retry, RetryBudget, RetryConfig, RetryLayer, RetryPolicy},
     timeout::{TimeLimit, Timeout, TimeoutLayer},
 };
 pub use self::{

@@ -17,10 +17,10 @@ use std::{
 
 use allocation_counter::measure;
 use portcullis::{
-    AtCap, Bulkhead, BulkheadConfig, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits,
-    Error, ErrorLayer, Event, HalfOpen, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Keys,
-    Options, QueuedBulkheadLayer, RateLimitConfig, RateLimiters, Reason, Window,
-    circuit_breaker::Permit,
+    AtCap, Backoff, Bulkhead, BulkheadConfig, Circuit, CircuitBreakerConfig, CircuitBreakerLayer,
+    Circuits, Error, ErrorLayer, Event, HalfOpen, KeyedCircuitBreakerLayer, KeyedRateLimitLayer,
+    Keys, Options, QueuedBulkheadLayer, RateLimitConfig, RateLimiters, Reason, RetryConfig,
+    RetryEnd, RetryLayer, RetryPolicy, Window, circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -199,6 +199,36 @@ fn probes_allocate_nothing_once_as_many_were_in_flight() {
     });
 }
 
+/// A retry: calls that go well, calls whose retries go well, and calls that the budget lets fail.
+#[test]
+fn a_call_under_a_retry_allocates_nothing() {
+    let at_once = Backoff::constant(Duration::ZERO);
+    let config = || RetryConfig::new("counted").backoff(at_once);
+    let mut service = RetryLayer::new(config()).unwrap().layer(ErrorLayer::new().layer(Answers));
+    assert_none(1_000, || ask(&mut service, true).unwrap());
+
+    let policy = service.policy().clone();
+    assert_none(1_000, || drop(policy.run(|| ready(Ok::<_, Error<()>>(())))));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut fail = |policy: &RetryPolicy| {
+        let mut attempts = 0;
+        let mut call = pin!(policy.run(|| {
+            attempts += 1;
+            ready(if attempts < 3 { Err(Error::Inner(())) } else { Ok(()) })
+        }));
+        while call.as_mut().poll(&mut cx).is_pending() {}
+    };
+    let unbounded = RetryPolicy::new(config().no_budget()).unwrap();
+    assert_none(1_000, || fail(&unbounded));
+    assert_eq!(unbounded.snapshot().retried_successes, 1_001);
+    // Until the tokens are gone; what follows is stopped by the budget.
+    while policy.snapshot().ends.of(RetryEnd::BudgetExhausted) == 0 {
+        fail(&policy);
+    }
+    assert_none(1_000, || fail(&policy));
+    assert!(policy.snapshot().ends.of(RetryEnd::BudgetExhausted) > 500);
+}
+
 /// Memory is constant in traffic, and as the documentation states it.
 #[test]
 fn memory_per_circuit_is_bounded() {
@@ -230,6 +260,10 @@ fn memory_per_circuit_is_bounded() {
     let filled = measure(|| waiting.extend((0..100_000).map(|_| slots.acquire())));
     let per_waiter = filled.bytes_current / slots.queued() as i64;
     assert!(per_waiter <= 150, "{per_waiter} bytes per place in the queue");
+    let mut kept = None;
+    let counted = measure(|| kept = Some(RetryPolicy::new(RetryConfig::new("counted")).unwrap()));
+    drop(kept);
+    assert!(counted.bytes_current <= 4_096, "{} bytes of a retry", counted.bytes_current);
 
     let circuit = Circuit::new(CircuitBreakerConfig::new("counted")).unwrap();
     let grown = measure(|| {

@@ -26,8 +26,9 @@ use std::time::Duration;
 use every_layer::{Calls, contract};
 use portcullis::{
     BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer, CircuitBreakerConfig,
-    CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, PanicGuard,
-    QueuedBulkheadLayer, RateLimitConfig, TimeLimit, TimeoutConfig,
+    CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome,
+    PanicGuard, QueuedBulkheadLayer, RateLimitConfig, RetryConfig, RetryLayer, TimeLimit,
+    TimeoutConfig,
 };
 use support::Ask;
 
@@ -90,6 +91,17 @@ contract!(catch_panic_disabled, || {
 fn within(seconds: u64) -> TimeoutConfig {
     TimeoutConfig::new("contract", Duration::from_secs(seconds))
 }
+
+contract!(retry_that_replays_nothing, || {
+    RetryLayer::new(RetryConfig::new("contract")).expect("a valid config").replay(|_: &Ask| None)
+});
+contract!(retry_of_what_is_no_failure, || {
+    // Each call is ready for three attempts, and none but the first is made.
+    RetryLayer::new(RetryConfig::new("contract"))
+        .expect("a valid config")
+        .replay(|ask: &Ask| Some(Ask(ask.0)))
+        .classify(|_: &Result<support::Answered, _>| Outcome::Ignored)
+});
 
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.
 fn config() -> CircuitBreakerConfig {

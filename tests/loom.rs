@@ -10,6 +10,8 @@
     reason = "a test may panic, and picks any instant to begin with"
 )]
 
+#[path = "loom/budget.rs"]
+mod budget;
 #[path = "loom/bulkhead.rs"]
 mod bulkhead;
 #[path = "loom/timeout.rs"]

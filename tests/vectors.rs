@@ -7,6 +7,9 @@
 
 mod vectors_runner;
 
+#[path = "vectors_runner/retry_checks.rs"]
+mod retry_checks;
+
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
@@ -56,13 +59,24 @@ fn every_scenario_of_the_folder_in_the_environment_holds() {
 
 /// Guards the replay itself: what it may leave out of the starting set is named here, one by one.
 #[test]
-fn nothing_of_the_breaker_is_skipped_without_a_named_reason() {
+fn nothing_that_is_built_is_skipped_without_a_named_reason() {
     let may_skip = [
         ("r4j-metrics-only", "command:metrics_only"),
         ("gobreaker-custom-interval", "window:tumbling"),
         ("r4j-half-open-max-wait-to-open", "half_open:max_wait with several probes"),
         ("polly-last-call-success-does-not-open", "documented choice: trip_on_success"),
         ("sentinel-slow-ratio-08", "documented choice: threshold_cmp"),
+        ("failsafe-max-duration", "max_elapsed"),
+        ("smithy-throttle-1s", "a back-off per failure"),
+        ("failsafe-budget-floor", "budget:in_flight"),
+        ("failsafe-budget-exceeded", "budget:in_flight"),
+        ("smithy-quota-eventual-success", "budget:quota"),
+        ("smithy-quota-exhausted", "budget:quota"),
+        ("smithy-v21-quota-one-retry", "budget:quota"),
+        ("smithy-v21-quota-zero", "budget:quota"),
+        ("smithy-v21-quota-20", "budget:quota"),
+        ("smithy-v21-throttle-cost", "budget:quota"),
+        ("botocore-quota-release", "budget:quota"),
     ];
     let reports = replay_folder(&starting_set());
     let mut replayed = 0;
@@ -70,7 +84,8 @@ fn nothing_of_the_breaker_is_skipped_without_a_named_reason() {
         assert_eq!(report.unreadable, None, "{}", report.file);
         assert_eq!(report.announced, Some(report.scenarios.len() as u64), "{}", report.file);
         assert_eq!(report.failures().count(), 0, "{}", report.print());
-        if !matches!(report.file.as_str(), "breaker.json" | "window.json") {
+        let built = ["breaker.json", "window.json", "retry.json", "retry_budget.json"];
+        if !built.contains(&report.file.as_str()) {
             continue;
         }
         for skipped in report.skipped() {
@@ -78,7 +93,7 @@ fn nothing_of_the_breaker_is_skipped_without_a_named_reason() {
         }
         replayed += report.scenarios.len() - report.skipped().count();
     }
-    assert!(replayed >= 40, "only {replayed} scenarios were replayed");
+    assert!(replayed >= 64, "only {replayed} scenarios were replayed");
 }
 
 #[test]

@@ -35,7 +35,8 @@ use std::{
     time::Duration,
 };
 
-pub use self::words::{AnswerSource, RetryEnd};
+pub use self::words::AnswerSource;
+pub use crate::policy::retry::RetryEnd;
 use crate::{
     error::{PolicyKind, Reason, Rejection, Rounded},
     outcome::Outcome,

@@ -4,15 +4,18 @@
 //! argument, so tests are lists of instants and simulations run on any clock. The layers and handles
 //! of this crate are thin shells over these types.
 
+pub mod backoff;
 pub mod breaker;
 pub mod bucket;
+pub mod budget;
 pub mod bulkhead;
 pub mod catch_panic;
 mod cause;
 pub(crate) mod check;
 pub(crate) mod command;
 mod in_flight;
-mod rng;
+pub mod retry;
+pub(crate) mod rng;
 mod snapshot;
 pub(crate) mod tally;
 pub mod timeout;

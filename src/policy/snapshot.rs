@@ -1,6 +1,6 @@
 //! Any policy at one moment.
 
-use super::{breaker, bucket, bulkhead, catch_panic, timeout};
+use super::{breaker, bucket, bulkhead, catch_panic, retry, timeout};
 
 /// A policy at one moment, whatever its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,4 +18,6 @@ pub enum PolicySnapshot {
     Timeout(timeout::Snapshot),
     /// A panic guard.
     CatchPanic(catch_panic::Snapshot),
+    /// A retry.
+    Retry(retry::Snapshot),
 }

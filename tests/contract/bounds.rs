@@ -15,8 +15,8 @@ use portcullis::{
     BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, CatchPanicConfig,
     CatchPanicLayer, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Error,
     ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig,
-    RateLimiters, Reason, Registry, Rejection, TimeoutConfig, TimeoutLayer,
-    policy::bucket::Buckets,
+    RateLimiters, Reason, Registry, Rejection, RetryBudget, RetryConfig, RetryLayer, TimeoutConfig,
+    TimeoutLayer, policy::bucket::Buckets,
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn,
@@ -36,6 +36,10 @@ fn timeout() -> TimeoutLayer {
 
 fn panics() -> CatchPanicLayer {
     CatchPanicLayer::new(CatchPanicConfig::new("bounds")).expect("a valid config")
+}
+
+fn retry() -> RetryLayer {
+    RetryLayer::new(RetryConfig::new("bounds")).expect("a valid config")
 }
 
 fn shared<T: Clone + Debug + Send + Sync + Unpin + 'static>(_: &T) {}
@@ -74,6 +78,15 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     sendable(&service.ready().await.unwrap().call(Ask(0)));
 
     let (service, _probe) = strict();
+    let retry = retry().replay(|ask: &Ask| Some(Ask(ask.0)));
+    shared(&retry);
+    shared(retry.policy());
+    shared(retry.policy().budget().expect("on by default"));
+    let mut service = retry.layer(service);
+    shared(&service);
+    sendable(&service.ready().await.unwrap().call(Ask(0)));
+
+    let (service, _probe) = strict();
     shared(&ErrorLayer::new());
     let mut service = ErrorLayer::new().layer(service);
     shared(&service);
@@ -100,6 +113,7 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     static_bounds::<Registry>();
     static_bounds::<Circuit>();
     static_bounds::<Bulkhead>();
+    static_bounds::<RetryBudget>();
     static_bounds::<Error<Fault>>();
     static_bounds::<CircuitBreaker<BoxCloneSyncService<Ask, Answered, BoxError>>>();
 }
@@ -172,6 +186,42 @@ async fn a_service_that_is_neither_clone_nor_send_nor_static_can_be_wrapped() {
     let refused = service.ready().await.unwrap().call(&text).await.unwrap_err();
     assert_eq!(refused.rejection().map(Rejection::reason), Some(Reason::BulkheadFull));
     assert_eq!(calls.get(), 1);
+}
+
+/// A retry needs a service that can be cloned, and nothing else: neither `Send` nor `'static`, and not
+/// `Clone` of response or error.
+#[tokio::test(start_paused = true)]
+async fn a_retry_needs_no_more_than_a_service_that_is_clone() {
+    #[derive(Debug)]
+    struct Local<'a>(Homebound<'a>);
+    impl Clone for Local<'_> {
+        fn clone(&self) -> Self {
+            let Self(Homebound { calls, _not_send }) = self;
+            Self(Homebound { calls, _not_send: Rc::clone(_not_send) })
+        }
+    }
+    impl<'a> Service<&'a str> for Local<'a> {
+        type Response = Answered;
+        type Error = Error<Fault>;
+        type Future = Pin<Box<dyn Future<Output = Result<Answered, Error<Fault>>> + 'a>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: &'a str) -> Self::Future {
+            let answering = self.0.call(request);
+            Box::pin(async move { answering.await.map_err(Error::Inner) })
+        }
+    }
+    let (calls, text) = (Cell::new(0), String::from("borrowed"));
+    let local = Local(Homebound { calls: &calls, _not_send: Rc::new(()) });
+    let mut service = retry().layer(local);
+    for _ in 0..2 {
+        assert_eq!(service.ready().await.unwrap().call(&text).await, Ok(Answered));
+    }
+    let failed = service.ready().await.unwrap().call(&text).await;
+    assert_eq!((failed, calls.get()), (Err(Error::Inner(Fault("fault"))), 5));
 }
 
 #[tokio::test(start_paused = true)]
