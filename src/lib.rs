@@ -65,6 +65,7 @@ pub mod deadline;
 mod error;
 mod error_layer;
 pub mod event;
+pub mod fallback;
 mod guard;
 mod options;
 mod outcome;
@@ -88,11 +89,16 @@ pub use self::{
         KeyedCircuitBreakerLayer, StateWatch,
     },
     event::{Event, Observer},
+    fallback::{Fallback, FallbackLayer, FallbackPolicy, LastGood},
     policy::{
         Cause, Command, Explanation, Mode, PolicySnapshot,
         breaker::{
             Snapshot, State, Transition,
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
+        },
+        fallback::{
+            Failed, Served,
+            config::{FallbackConfig, LastGoodConfig},
         },
         window::Window,
     },

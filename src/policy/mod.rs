@@ -9,10 +9,12 @@ pub mod bucket;
 mod cause;
 pub(crate) mod check;
 pub(crate) mod command;
+pub mod fallback;
 mod in_flight;
 mod rng;
 mod snapshot;
-mod tally;
+pub(crate) mod table;
+pub(crate) mod tally;
 pub mod window;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Any policy at one moment.
 
-use super::breaker;
+use super::{breaker, fallback};
 
 /// A policy at one moment, whatever its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -8,4 +8,6 @@ use super::breaker;
 pub enum PolicySnapshot {
     /// A circuit.
     CircuitBreaker(breaker::Snapshot),
+    /// A fallback.
+    Fallback(fallback::Snapshot),
 }
