@@ -97,7 +97,7 @@ pub use self::{
             config::{CircuitBreakerConfig, Decide, HalfOpen, Hung, Sleep},
         },
         fallback::{
-            Failed, Served,
+            AnyError, ErrorsWhere, Failed, Served,
             config::{FallbackConfig, LastGoodConfig},
         },
         window::Window,

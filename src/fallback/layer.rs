@@ -298,6 +298,7 @@ impl<K, V, F, E, C> FallbackLayer<Remembered<K, V, F, AsServed>, E, C> {
     /// # let layer: FallbackLayer<_, Error<std::io::Error>> = layer;
     /// # Ok::<(), portcullis::ConfigError>(())
     /// ```
+    #[expect(clippy::type_complexity, reason = "the layer's type says where its answers come from")]
     pub fn keep<T, P, R>(
         self,
         keep: P,

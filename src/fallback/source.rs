@@ -65,10 +65,10 @@ pub trait Answer<K, T, E>: Source {
 
 /// What most sources are: a handle that keeps nothing, the service's response type, always an answer.
 macro_rules! stateless {
-    ($name:ident<$($parameter:ident),*>) => {
-        impl<$($parameter),*> $crate::fallback::source::sealed::Sealed for $name<$($parameter),*> {}
+    ($name:ident $(<$($parameter:ident),*>)?) => {
+        impl $(<$($parameter),*>)? $crate::fallback::source::sealed::Sealed for $name $(<$($parameter),*>)? {}
 
-        impl<$($parameter),*> $crate::fallback::source::Source for $name<$($parameter),*> {
+        impl $(<$($parameter),*>)? $crate::fallback::source::Source for $name $(<$($parameter),*>)? {
             type Handle = $crate::fallback::FallbackPolicy;
 
             fn handle(&self) -> &Self::Handle {
@@ -80,7 +80,7 @@ macro_rules! stateless {
             }
         }
 
-        impl<$($parameter),*> ::std::fmt::Debug for $name<$($parameter),*> {
+        impl $(<$($parameter),*>)? ::std::fmt::Debug for $name $(<$($parameter),*>)? {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.debug_struct(stringify!($name)).field("policy", &self.policy).finish_non_exhaustive()
             }
