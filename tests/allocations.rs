@@ -14,8 +14,9 @@ use std::{
 
 use allocation_counter::measure;
 use portcullis::{
-    Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event,
-    HalfOpen, KeyedCircuitBreakerLayer, Options, Reason, Window, circuit_breaker::Permit,
+    Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event, Failed,
+    FallbackConfig, FallbackPolicy, HalfOpen, KeyedCircuitBreakerLayer, LastGood, LastGoodConfig,
+    Options, Reason, Window, circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -171,4 +172,57 @@ fn memory_per_circuit_is_bounded() {
     });
     assert_eq!(grown.bytes_current, 0, "traffic leaves nothing behind");
     let _ = Layer::layer(&circuit.layer(), Answers);
+}
+
+/// Not even a fallback itself, where the answer needs no allocation.
+#[test]
+fn a_call_under_a_fallback_allocates_nothing() {
+    let policy = FallbackPolicy::new(FallbackConfig::new("counted")).unwrap();
+    let mut value = policy.value(()).layer(Answers);
+    let mut function = policy.function(|_: Failed<(), ()>| Ok(())).layer(Answers);
+    let mut service = policy.service(Answers, |_: &bool| true).layer(Answers);
+    let mut last_good = LastGood::new(LastGoodConfig::new("counted", Duration::MAX))
+        .unwrap()
+        .layer(|_: &bool| Some(7))
+        .layer(Answers);
+    for well in [true, false] {
+        assert_none(1_000, || ask(&mut value, well).unwrap());
+        assert_none(1_000, || ask(&mut function, well).unwrap());
+        assert_none(1_000, || ask(&mut service, well).unwrap());
+        assert_none(1_000, || drop(ask(&mut last_good, well).unwrap()));
+        assert_none(1_000, || policy.call(|| Err(()), |_| Ok(())).unwrap());
+        assert_none(1_000, || drop(policy.run(ready(Err::<(), ()>(())), |_| Ok(()))));
+    }
+    policy.shadow();
+    assert_none(1_000, || ask(&mut value, false).unwrap_err());
+    last_good.handle().disable();
+    assert_none(1_000, || ask(&mut last_good, false).unwrap_err());
+}
+
+/// A known key's answer takes the place of its last one: what the answer's own clone allocates is all there
+/// is, and traffic leaves nothing behind.
+#[test]
+fn a_known_keys_answer_is_replaced_in_place() {
+    let config = LastGoodConfig::new("counted", Duration::MAX).max_keys(1_000);
+    let answers: LastGood<u32, Box<u64>> = LastGood::new(config).unwrap();
+    let remember = || (0..1_000).for_each(|key| answers.put(key, Box::new(7)));
+    remember();
+    // The first fallback makes its counter.
+    answers.call(0, || Err(())).unwrap();
+    let counted = measure(|| (0..10).for_each(|_| remember()));
+    assert_eq!((counted.count_total, counted.bytes_current), (10_000, 0), "the boxes themselves");
+    let recalled = measure(|| (0..1_000).for_each(|key| drop(answers.call(key, || Err(())))));
+    assert_eq!((recalled.count_total, recalled.bytes_current), (1_000, 0), "a clone each");
+    let flood = measure(|| (0..100_000).for_each(|key| answers.put(key, Box::new(7))));
+    assert!(flood.bytes_current <= 0, "{} bytes more than before", flood.bytes_current);
+}
+
+/// As the documentation states it.
+#[test]
+fn memory_per_kept_answer_is_bounded() {
+    let config = LastGoodConfig::new("counted", Duration::MAX).max_keys(16_384);
+    let answers: LastGood<u64, [u64; 8]> = LastGood::new(config).unwrap();
+    let filled = measure(|| (0..20_000).for_each(|key| answers.put(key, [key; 8])));
+    let per_key = filled.bytes_current / answers.len() as i64 - size_of::<[u64; 8]>() as i64;
+    assert!((40..=110).contains(&per_key), "{per_key} bytes per key beside the answer");
 }
