@@ -213,8 +213,11 @@ fn a_known_keys_answer_is_replaced_in_place() {
     assert_eq!((counted.count_total, counted.bytes_current), (10_000, 0), "the boxes themselves");
     let recalled = measure(|| (0..1_000).for_each(|key| drop(answers.call(key, || Err(())))));
     assert_eq!((recalled.count_total, recalled.bytes_current), (1_000, 0), "a clone each");
-    let flood = measure(|| (0..100_000).for_each(|key| answers.put(key, Box::new(7))));
-    assert!(flood.bytes_current <= 0, "{} bytes more than before", flood.bytes_current);
+    // The index may grow once, for the marks that removed keys leave.
+    let flood = |from: u32| (from..from + 100_000).for_each(|key| answers.put(key, Box::new(7)));
+    let first = measure(|| flood(0)).bytes_current;
+    assert!(first <= 16_384, "{first} bytes more than before");
+    assert_eq!(measure(|| flood(100_000)).bytes_current, 0, "bytes more than before");
 }
 
 /// As the documentation states it.
