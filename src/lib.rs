@@ -5,9 +5,10 @@
 //! |---|---|---|---|
 //! | [`CircuitBreakerLayer`] | a dependency that fails, hangs or is slow: stop calling it, find out when it works again | [`Circuit`] | [`policy::breaker`] |
 //! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant | [`Circuits`] | |
+//! | [`FallbackLayer`] | answers in place of a service that fails: a value, a function, another service, the last good answer | [`FallbackPolicy`], [`LastGood`] | [`policy::fallback`] |
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
-//! Rate limit, bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
+//! Rate limit, bulkhead, timeout, retry and a standard stack of them are to come, on the same
 //! foundation.
 //!
 //! ```
