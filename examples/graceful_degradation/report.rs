@@ -54,7 +54,6 @@ impl Line {
 
 #[derive(Clone, Copy)]
 enum Ink {
-    Plain,
     Dim,
     Green,
     Yellow,
@@ -78,7 +77,6 @@ impl Screen {
     fn ink(&self, ink: Ink, padded: String) -> String {
         let code = match ink {
             _ if !self.colour => return padded,
-            Ink::Plain => return padded,
             Ink::Dim => 2,
             Ink::Green => 32,
             Ink::Yellow => 33,

@@ -67,7 +67,10 @@ struct Homebound<'a> {
 }
 
 #[derive(Debug)]
-struct HomeboundFuture<'a>(&'a Cell<u32>, Rc<()>);
+struct HomeboundFuture<'a> {
+    calls: &'a Cell<u32>,
+    _not_send: Rc<()>,
+}
 
 #[derive(Debug, PartialEq)]
 struct Precious(u32);
@@ -76,8 +79,8 @@ impl Future for HomeboundFuture<'_> {
     type Output = Result<Precious, Fault>;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.set(self.0.get() + 1);
-        Poll::Ready(if self.0.get() > 1 { Err(Fault("fault")) } else { Ok(Precious(1)) })
+        self.calls.set(self.calls.get() + 1);
+        Poll::Ready(if self.calls.get() > 1 { Err(Fault("fault")) } else { Ok(Precious(1)) })
     }
 }
 
@@ -91,7 +94,7 @@ impl<'a> Service<&'a str> for Homebound<'a> {
     }
 
     fn call(&mut self, _: &'a str) -> HomeboundFuture<'a> {
-        HomeboundFuture(self.calls, Rc::clone(&self._not_send))
+        HomeboundFuture { calls: self.calls, _not_send: Rc::clone(&self._not_send) }
     }
 }
 
@@ -146,15 +149,12 @@ async fn types_are_inferred_from_the_service() {
     assert_eq!(last_good.oneshot(1).await.unwrap().into_inner(), 11);
 }
 
+type LastPage = Remembered<u32, u32, fn(&u32) -> Option<u32>, AsServed>;
+
 /// Named in a struct of one's own.
 struct Clients {
     prices: Fallback<Told<u32>, Value<u32>, TestError>,
-    pages: Fallback<
-        Told<u32>,
-        Remembered<u32, u32, fn(&u32) -> Option<u32>, AsServed>,
-        TestError,
-        AnyError,
-    >,
+    pages: Fallback<Told<u32>, LastPage, TestError, AnyError>,
 }
 
 #[test]
