@@ -124,7 +124,7 @@ impl<K: Hash + Eq, V> LastGood<K, V> {
     }
 
     /// Keeps an answer in place of the key's last one, as if the service had given it now: to begin with
-    /// some.
+    /// some. In every mode.
     pub fn put(&self, key: K, value: V) {
         let core = &self.policy().core;
         if self.shared.answers.remember(key, value, core.clock) {

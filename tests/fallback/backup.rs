@@ -8,11 +8,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use portcullis::{BoxError, Error, FallbackLayer};
-use tower::{Layer, Service, service_fn, util::BoxCloneSyncService};
+use portcullis::{BoxError, Error, FallbackLayer, deadline};
+use tokio::time::advance;
+use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use crate::{
-    TestError, Told, ask, config, down,
+    SECOND, TestError, Told, ask, config, down,
     support::{Answer, Answered, Ask, Caller, Fault, ON_DEMAND, Readiness, panic_of, strict},
 };
 
@@ -62,7 +63,7 @@ async fn its_error_becomes_the_stacks() {
 fn a_slow_backup_delays_no_other_call() {
     let told = Told::to(1);
     let (spare, probe) = strict();
-    let spare = tower::ServiceExt::map_response(spare, |_: Answered| 2_u32);
+    let spare = spare.map_response(|_: Answered| 2_u32);
     let layer = FallbackLayer::service(config(), spare, |_: &u32| Ask(0)).unwrap();
     let mut service = layer.layer(told.clone());
     told.fails("down");
@@ -99,7 +100,7 @@ fn it_is_readied_before_it_is_called_and_its_readiness_error_is_the_answer() {
     let told = Told::<u32>::to(1);
     told.fails("down");
     let (spare, probe) = strict();
-    let spare = tower::ServiceExt::map_response(spare, |_: Answered| 2_u32);
+    let spare = spare.map_response(|_: Answered| 2_u32);
     let layer = FallbackLayer::service(config(), spare, |_: &u32| Ask(0)).unwrap();
     let mut service = layer.layer(told);
     probe.readiness(Readiness::After(3));
@@ -115,7 +116,7 @@ fn its_panic_is_not_caught_and_the_next_call_works() {
     let told = Told::<u32>::to(1);
     told.fails("down");
     let (spare, probe) = strict();
-    let spare = tower::ServiceExt::map_response(spare, |_: Answered| 2_u32);
+    let spare = spare.map_response(|_: Answered| 2_u32);
     let mut service =
         FallbackLayer::service(config(), spare, |_: &u32| Ask(0)).unwrap().layer(told);
     for panics in [Answer::PANICS_IN_CALL, Answer::PANICS_IN_POLL] {
@@ -184,4 +185,20 @@ fn a_backup_may_have_a_fallback_of_its_own() {
     let plain: Result<u32, TestError> = down();
     assert!(plain.is_err());
     assert_eq!((value.handle().snapshot().by_value, second.seen()), (1, vec![1, 1]));
+}
+
+/// A deadline of the caller's reaches the other service; one that has passed refuses no answer.
+#[tokio::test(start_paused = true)]
+async fn the_callers_deadline_reaches_the_other_service() {
+    let left = || async { Ok::<_, TestError>(deadline::remaining().map(|left| left.as_secs())) };
+    let spare = service_fn(move |_: u32| left());
+    let first = service_fn(|_: u32| async {
+        advance(2 * SECOND).await;
+        down()
+    });
+    let service = FallbackLayer::service(config(), spare, u32::clone).unwrap().layer(first);
+    assert_eq!(service.clone().oneshot(1).await, Ok(None));
+    let within = |seconds| deadline::within(seconds * SECOND, service.clone().oneshot(1));
+    assert_eq!(within(5).await, Ok(Some(3)));
+    assert_eq!(within(1).await, Ok(Some(0)));
 }

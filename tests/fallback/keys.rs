@@ -37,7 +37,7 @@ async fn an_answer_never_crosses_keys() {
 #[tokio::test(start_paused = true)]
 async fn a_request_without_a_key_is_neither_remembered_nor_answered() {
     let told = Told::to(1);
-    let even = |key: &u32| key.is_multiple_of(2).then_some(*key);
+    let even = |key: &u32| (key % 2 == 0).then_some(*key);
     let mut service = FallbackLayer::last_good(kept(), even).unwrap().layer(told.clone());
     assert_eq!(ask(&mut service, 3), Ok(Served::Fresh(1)));
     assert!(service.handle().is_empty());
@@ -141,6 +141,7 @@ async fn a_smaller_bound_forgets_the_least_recently_used() {
     answers.put(0, 0);
     answers.reconfigure(kept().max_keys(4)).unwrap();
     assert_eq!(known(&answers, 0..10), [0, 7, 8, 9]);
+    assert_eq!(answers.explain().to_string().split(": ").nth(1), Some("4 of 4 answers kept"));
     answers.put(20, 20);
     assert_eq!(known(&answers, 0..30), [0, 8, 9, 20]);
     answers.reconfigure(kept().max_keys(6)).unwrap();

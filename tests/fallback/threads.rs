@@ -87,6 +87,48 @@ fn no_thread_sees_an_older_answer_than_its_own_last_one() {
     assert_eq!(answers.get(&'k').map(|(value, _)| *value), Some(u64::from(TURNS)));
 }
 
+/// One fewer at work, also when it panicked.
+struct AtWork<'a>(&'a AtomicU64);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Answers move between parts of the table while it is used: none is lost where there is room, and none is
+/// there twice.
+#[test]
+fn an_answer_is_found_while_the_table_is_being_resized() {
+    const KEYS: u32 = 20;
+    let bounds = [1_000, 2_000];
+    let answers = LastGood::new(kept().max_keys(bounds[0])).unwrap();
+    let at_work = AtomicU64::new(u64::from(THREADS) - 1);
+    on_threads(THREADS, |thread| {
+        if thread == 0 {
+            while at_work.load(SeqCst) > 0 {
+                bounds.map(|most| answers.reconfigure(kept().max_keys(most)).unwrap());
+            }
+            return;
+        }
+        let _at_work = AtWork(&at_work);
+        for turn in 0..TURNS * 5 {
+            // Keys of this thread's own, so that it knows what is kept.
+            let key = thread * KEYS + turn % KEYS;
+            answers.put(key, turn);
+            assert_eq!(answers.get(&key).map(|(value, _)| *value), Some(turn), "key {key}");
+            if turn % 7 == 0 {
+                assert_eq!(answers.remove(&key).as_deref(), Some(&turn));
+                assert!(answers.get(&key).is_none(), "an older answer of key {key} came back");
+            }
+        }
+    });
+    for key in 0..THREADS * KEYS {
+        answers.remove(&key);
+    }
+    assert!(answers.is_empty());
+}
+
 #[test]
 fn counts_of_eight_threads_are_exact() {
     let policy = FallbackPolicy::new(config()).unwrap();
