@@ -10,6 +10,10 @@
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
 //! Rate limit, bulkhead, timeout, fallback and a standard stack of them are to come, on the same
+//! | [`FallbackLayer`] | answers in place of a service that fails: a value, a function, another service, the last good answer | [`FallbackPolicy`], [`LastGood`] | [`policy::fallback`] |
+//! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
+//!
+//! Rate limit, bulkhead, timeout, retry and a standard stack of them are to come, on the same
 //! foundation.
 //!
 //! ```
@@ -69,6 +73,7 @@ pub mod deadline;
 mod error;
 mod error_layer;
 pub mod event;
+pub mod fallback;
 mod guard;
 mod options;
 mod outcome;
@@ -105,6 +110,10 @@ pub use self::policy::{
     budget::{BudgetSnapshot, config::BudgetConfig},
     bulkhead::{BulkheadConfig, QueueOrder},
     catch_panic::CatchPanicConfig,
+    fallback::{
+        AnyError, ErrorsWhere, Failed, Served,
+        config::{FallbackConfig, LastGoodConfig},
+    },
     retry::{HintMode, Hints, RetryEnd, Snapshot as RetrySnapshot},
     timeout::config::TimeoutConfig,
     window::Window,
@@ -120,6 +129,7 @@ pub use self::{
         KeyedCircuitBreakerLayer, StateWatch,
     },
     event::{Event, Observer},
+    fallback::{Fallback, FallbackLayer, FallbackPolicy, LastGood},
     rate_limit::{
         KeyedRateLimit, KeyedRateLimitLayer, RateLimit, RateLimitLayer, RateLimiter, RateLimiters,
         WaitingRateLimit, WaitingRateLimitLayer, Waits,

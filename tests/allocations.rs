@@ -18,9 +18,10 @@ use std::{
 use allocation_counter::measure;
 use portcullis::{
     AtCap, Backoff, Bulkhead, BulkheadConfig, Circuit, CircuitBreakerConfig, CircuitBreakerLayer,
-    Circuits, Error, ErrorLayer, Event, HalfOpen, KeyedCircuitBreakerLayer, KeyedRateLimitLayer,
-    Keys, Options, QueuedBulkheadLayer, RateLimitConfig, RateLimiters, Reason, RetryConfig,
-    RetryEnd, RetryLayer, RetryPolicy, Window, circuit_breaker::Permit,
+    Circuits, Error, ErrorLayer, Event, Failed, FallbackConfig, FallbackPolicy, HalfOpen,
+    KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Keys, LastGood, LastGoodConfig, Options,
+    QueuedBulkheadLayer, RateLimitConfig, RateLimiters, Reason, RetryConfig, RetryEnd, RetryLayer,
+    RetryPolicy, Window, circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -288,8 +289,8 @@ fn a_keyed_limit_allocates_nothing_for_a_key_that_is_known_nor_for_a_refusal() {
     assert_none(1_000, || named.try_acquire("a name that is long enough for the heap").unwrap());
     let named: RateLimiters<String> = RateLimiters::new(once.clone(), 10, Options::new()).unwrap();
     named.try_acquire("ada").unwrap();
-    assert_none(1_000, || drop(named.try_acquire("ada").unwrap_err()));
-    assert_none(1_000, || drop(named.try_acquire_n("grace", 2).unwrap_err()));
+    assert_none(1_000, || _ = named.try_acquire("ada").unwrap_err());
+    assert_none(1_000, || _ = named.try_acquire_n("grace", 2).unwrap_err());
 
     // At the bound, whatever becomes of further keys: they are neither copied nor kept.
     for at_cap in [AtCap::ShareOverflow, AtCap::Refuse, AtCap::Admit] {
@@ -332,7 +333,7 @@ fn a_flood_of_keys_takes_no_memory_beyond_the_bound() {
             RateLimiters::new(config, MOST as usize, Options::new()).unwrap();
         let filled = measure(|| (0..MOST).for_each(|key| limiters.try_acquire(&key).unwrap()));
         let flooded = measure(|| {
-            (MOST..1_000_000).for_each(|key| drop(limiters.try_acquire(&key)));
+            (MOST..1_000_000).for_each(|key| _ = limiters.try_acquire(&key));
         });
         let bound = 16 * (1_024 * 17 + 16);
         assert!(filled.bytes_current <= bound, "{} bytes", filled.bytes_current);
@@ -346,4 +347,60 @@ fn a_flood_of_keys_takes_no_memory_beyond_the_bound() {
         // While one part is laid out anew there are two of it, and the hashes of its keys.
         assert!(flooded.bytes_max as i64 <= bound / 8, "{} bytes at once", flooded.bytes_max);
     }
+}
+
+/// Not even a fallback itself, where the answer needs no allocation.
+#[test]
+fn a_call_under_a_fallback_allocates_nothing() {
+    let policy = FallbackPolicy::new(FallbackConfig::new("counted")).unwrap();
+    let mut value = policy.value(()).layer(Answers);
+    let mut function = policy.function(|_: Failed<(), ()>| Ok(())).layer(Answers);
+    let mut service = policy.service(Answers, |_: &bool| true).layer(Answers);
+    let mut last_good = LastGood::new(LastGoodConfig::new("counted", Duration::MAX))
+        .unwrap()
+        .layer(|_: &bool| Some(7))
+        .layer(Answers);
+    for well in [true, false] {
+        assert_none(1_000, || ask(&mut value, well).unwrap());
+        assert_none(1_000, || ask(&mut function, well).unwrap());
+        assert_none(1_000, || ask(&mut service, well).unwrap());
+        assert_none(1_000, || assert_eq!(ask(&mut last_good, well).unwrap().is_fresh(), well));
+        assert_none(1_000, || policy.call(|| Err(()), |_| Ok(())).unwrap());
+        assert_none(1_000, || drop(policy.run(ready(Err::<(), ()>(())), |_| Ok(()))));
+    }
+    policy.shadow();
+    assert_none(1_000, || ask(&mut value, false).unwrap_err());
+    last_good.handle().disable();
+    assert_none(1_000, || ask(&mut last_good, false).unwrap_err());
+}
+
+/// A known key's answer takes the place of its last one: what the answer's own clone allocates is all there
+/// is, and traffic leaves nothing behind.
+#[test]
+fn a_known_keys_answer_is_replaced_in_place() {
+    let config = LastGoodConfig::new("counted", Duration::MAX).max_keys(1_000);
+    let answers: LastGood<u32, Box<u64>> = LastGood::new(config).unwrap();
+    let remember = || (0..1_000).for_each(|key| answers.put(key, Box::new(7)));
+    remember();
+    // The first fallback makes its counter.
+    answers.call(0, || Err(())).unwrap();
+    let counted = measure(|| (0..10).for_each(|_| remember()));
+    assert_eq!((counted.count_total, counted.bytes_current), (10_000, 0), "the boxes themselves");
+    let recalled = measure(|| (0..1_000).for_each(|key| drop(answers.call(key, || Err(())))));
+    assert_eq!((recalled.count_total, recalled.bytes_current), (1_000, 0), "a clone each");
+    // The index may grow once, for the marks that removed keys leave.
+    let flood = |from: u32| (from..from + 100_000).for_each(|key| answers.put(key, Box::new(7)));
+    let first = measure(|| flood(0)).bytes_current;
+    assert!(first <= 16_384, "{first} bytes more than before");
+    assert_eq!(measure(|| flood(100_000)).bytes_current, 0, "bytes more than before");
+}
+
+/// As the documentation states it.
+#[test]
+fn memory_per_kept_answer_is_bounded() {
+    let config = LastGoodConfig::new("counted", Duration::MAX).max_keys(16_384);
+    let answers: LastGood<u64, [u64; 8]> = LastGood::new(config).unwrap();
+    let filled = measure(|| (0..20_000).for_each(|key| answers.put(key, [key; 8])));
+    let per_key = filled.bytes_current / answers.len() as i64 - size_of::<[u64; 8]>() as i64;
+    assert!((40..=110).contains(&per_key), "{per_key} bytes per key beside the answer");
 }

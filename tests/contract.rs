@@ -14,6 +14,8 @@ mod breaker;
 mod drops;
 #[path = "contract/every_layer.rs"]
 mod every_layer;
+#[path = "contract/fallback.rs"]
+mod fallback;
 #[path = "contract/keyed.rs"]
 mod keyed;
 #[path = "contract/neighbours.rs"]

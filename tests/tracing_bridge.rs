@@ -15,7 +15,8 @@ use std::{
 
 use portcullis::{
     CatchPanicConfig, Circuit, CircuitBreakerConfig, Circuits, Command, Error, Event, HalfOpen,
-    KeyedCircuitBreakerLayer, Options, Outcome, PanicGuard, Sleep, State, TimeLimit, TimeoutConfig,
+    KeyedCircuitBreakerLayer, LastGood, LastGoodConfig, Options, Outcome, PanicGuard, Sleep, State,
+    TimeLimit, TimeoutConfig,
 };
 use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
@@ -220,6 +221,30 @@ async fn a_call_without_room_is_told_at_debug_and_a_forgotten_key_is_not() {
         ("portcullis.policy", "db"),
     ]);
     assert_eq!(only(), (Level::DEBUG, expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fallbacks_are_told_at_debug() {
+    listen(LevelFilter::TRACE);
+    let answers = LastGood::new(LastGoodConfig::new("prices", 9 * SECOND)).expect("a valid config");
+    answers.call(1, || Ok::<_, ()>("tea")).expect("the service works");
+    assert!(lines().is_empty(), "a call that goes well");
+    advance(SECOND).await;
+    let told = |message, shadow: Option<&str>| {
+        let _ = answers.call(1, || Err(()));
+        let mut expected = fields([
+            ("message", message),
+            ("portcullis.policy", "prices"),
+            ("portcullis.source", "last_good"),
+        ]);
+        expected.extend(shadow.map(|shadow| ("portcullis.shadow", shadow.to_owned())));
+        let line = lines().pop().expect("a line");
+        assert_eq!((line.level, line.fields), (Level::DEBUG, expected));
+        assert_eq!(line.target, "portcullis::fallback");
+    };
+    told("prices: fell back on the last good answer, 1s old", None);
+    answers.shadow();
+    told("prices: would fall back on the last good answer, 1s old", Some("true"));
 }
 
 #[tokio::test(start_paused = true)]

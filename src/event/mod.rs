@@ -17,6 +17,7 @@
 //! | [`Retrying`](Event::Retrying) | a retry will call again, after a delay | DEBUG |
 //! | [`RetryEnded`](Event::RetryEnded) | a call under a retry has its last answer | DEBUG unless it is the first try's success |
 //! | [`FellBack`](Event::FellBack) | a fallback answers in place of a failure | DEBUG |
+//! | [`WouldFallBack`](Event::WouldFallBack) | a fallback in shadow passes on a failure that it would answer | DEBUG |
 //!
 //! An [`Observer`] is attached to one policy with [`Options::observer`](crate::Options::observer), or to
 //! the whole process with [`observe`]. With feature `tracing` (on by default) events also go to
@@ -159,6 +160,13 @@ pub enum Event {
         /// Where the answer came from.
         source: AnswerSource,
     },
+    /// A fallback passed on a failure that it would have answered, had it not been in shadow.
+    WouldFallBack {
+        /// The policy's name.
+        policy: &'static str,
+        /// Where the answer would have come from.
+        source: AnswerSource,
+    },
 }
 
 impl fmt::Display for Event {
@@ -205,6 +213,9 @@ impl fmt::Display for Event {
                 write!(f, "{policy}: ended after {attempts} attempts: {end}")
             }
             Self::FellBack { policy, source } => write!(f, "{policy}: fell back on {source}"),
+            Self::WouldFallBack { policy, source } => {
+                write!(f, "{policy}: would fall back on {source}")
+            }
         }
     }
 }

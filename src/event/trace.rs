@@ -109,6 +109,15 @@ pub(super) fn emit(event: &Event) {
             { "portcullis.policy" = policy, "portcullis.source" = source.as_str() },
             "{event}"
         ),
+        Event::WouldFallBack { policy, source } => tracing::debug!(
+            target: "portcullis::fallback",
+            {
+                "portcullis.policy" = policy,
+                "portcullis.source" = source.as_str(),
+                "portcullis.shadow" = true,
+            },
+            "{event}"
+        ),
         // One per call or more: those are for metrics.
         Event::Settled { .. }
         | Event::Abandoned { .. }

@@ -1,6 +1,6 @@
 //! Any policy at one moment.
 
-use super::{breaker, bucket, bulkhead, catch_panic, retry, timeout};
+use super::{breaker, bucket, bulkhead, catch_panic, fallback, retry, timeout};
 
 /// A policy at one moment, whatever its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,4 +20,6 @@ pub enum PolicySnapshot {
     CatchPanic(catch_panic::Snapshot),
     /// A retry.
     Retry(retry::Snapshot),
+    /// A fallback.
+    Fallback(fallback::Snapshot),
 }

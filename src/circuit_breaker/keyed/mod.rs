@@ -1,12 +1,10 @@
 //! One circuit per key, in a bounded table.
 
 mod layer;
-mod table;
 
 use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc};
 
 pub use self::layer::{KeyedCircuitBreaker, KeyedCircuitBreakerLayer, ResponseFuture};
-use self::table::Table;
 use super::{
     Circuit,
     core::{Core, CoreRef, part},
@@ -16,7 +14,10 @@ use crate::{
     event::Event,
     options::Options,
     plan::Part,
-    policy::breaker::{Command, config::CircuitBreakerConfig},
+    policy::{
+        breaker::{Command, State, config::CircuitBreakerConfig},
+        table::{MOST_KEYS, Table},
+    },
     sync::Mutex,
 };
 
@@ -53,7 +54,7 @@ struct Shared<K> {
     /// What a new circuit is made of.
     config: Mutex<Arc<CircuitBreakerConfig>>,
     options: Options,
-    table: Table<K>,
+    table: Table<K, CoreRef>,
     /// Admits whatever finds no room, and records nothing.
     untracked: CoreRef,
 }
@@ -86,7 +87,7 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         options: Options,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
-        if !(1..=1 << 24).contains(&max_keys) {
+        if !(1..=MOST_KEYS).contains(&max_keys) {
             return Err(ConfigError::new("max_keys", max_keys, "must be in 1..=16777216"));
         }
         let config = Arc::new(config);
@@ -117,7 +118,7 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shared.table.get(key).map(|core| Circuit { core })
+        self.shared.table.place(key).value().cloned().map(|core| Circuit { core })
     }
 
     /// Forgets a key, whatever the state of its circuit. Calls in flight end as they would; their
@@ -127,7 +128,7 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.shared.table.remove(key).map(|core| Circuit { core })
+        self.shared.table.place(key).remove().map(|(_, core)| Circuit { core })
     }
 
     /// How many keys have a circuit.
@@ -176,14 +177,22 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
 
     fn core(&self, key: K) -> Option<CoreRef> {
         let Shared { config, options, table, .. } = &*self.shared;
-        let make = || CoreRef::new(Core::new(config.lock().clone(), options.clone()));
-        let (core, evicted) = table.get_or_insert(key, make);
-        if evicted {
+        let mut place = table.place(&key);
+        if let Some(core) = place.used() {
+            return Some(core.clone());
+        }
+        let Ok(evicted) = place.make_room(is_idle) else {
+            return None;
+        };
+        let core = CoreRef::new(Core::new(config.lock().clone(), options.clone()));
+        place.insert(key, core.clone());
+        // What went is dropped outside the lock.
+        if evicted.is_some() {
             options
                 .observers
                 .tell(|| Event::Evicted { policy: self.name(), kind: PolicyKind::CircuitBreaker });
         }
-        core
+        Some(core)
     }
 
     /// The circuit of a key, or the one that admits everything.
@@ -202,4 +211,9 @@ impl<K: Hash + Eq + Clone> fmt::Debug for Circuits<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Circuits").field("name", &self.name()).field("len", &self.len()).finish()
     }
+}
+
+/// Whether a circuit can be forgotten: nothing but its window is lost.
+fn is_idle(core: &CoreRef) -> bool {
+    core.breaker.state() == State::Closed && !core.breaker.is_shadow()
 }
