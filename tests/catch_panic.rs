@@ -138,14 +138,15 @@ async fn the_hook_sees_what_was_thrown_and_message_reads_it() {
     assert_eq!((seen.lock().unwrap().len(), guard.snapshot().panics), (5, 6));
 }
 
-/// Panics when it is dropped; what it throws then does the same.
-#[derive(Clone)]
-struct Nasty(Arc<AtomicU32>);
+/// Counts its drop and panics in it, as often as it has lives; what it throws then has one less.
+struct Nasty(Arc<AtomicU32>, u32);
 
 impl Drop for Nasty {
     fn drop(&mut self) {
         self.0.fetch_add(1, SeqCst);
-        resume_unwind(Box::new(Self(Arc::clone(&self.0))));
+        if let Some(lives) = self.1.checked_sub(1) {
+            resume_unwind(Box::new(Self(Arc::clone(&self.0), lives)));
+        }
     }
 }
 
@@ -154,7 +155,7 @@ async fn neither_what_was_thrown_nor_a_hook_can_throw_again() {
     let (guard, told) = observed();
     let drops = Arc::new(AtomicU32::new(0));
     let nasty = Arc::clone(&drops);
-    let caught = guard.call(|| -> Result<(), Refused> { resume_unwind(Box::new(Nasty(nasty))) });
+    let caught = guard.call(|| -> Result<(), Refused> { resume_unwind(Box::new(Nasty(nasty, 1))) });
     assert!(caught.is_err());
     assert_eq!(drops.load(SeqCst), 1, "dropped, and what that threw was let go");
     let hooked = guard.clone().on_panic(|_| panic!("in the hook"));

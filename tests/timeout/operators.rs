@@ -43,6 +43,14 @@ async fn every_call_is_told_once_as_what_it_was() {
     // An error is an answer.
     let failed = time_limit.run(ready(Err::<(), _>(Error::Inner("down")))).await;
     assert_eq!((failed, told.take()), (Err(Error::Inner("down")), vec![in_time()]));
+    // So is what is ready when the time is over.
+    let mut polls = 0;
+    let last_word = poll_fn(|_| {
+        polls += 1;
+        if polls == 3 { Poll::Ready(Ok::<_, Refused>(())) } else { Poll::Pending }
+    });
+    let (answer, after) = timed(time_limit.run(last_word)).await;
+    assert_eq!((answer, after, told.take()), (Ok(()), SECOND, vec![in_time()]));
     assert!(service.call(2 * SECOND).await.is_err());
     assert_eq!(told.take(), [rejected(Reason::Timeout)]);
     assert!(hurried(&time_limit).await.is_err());
@@ -74,6 +82,14 @@ async fn shadow_reports_and_goes_on() {
     assert_eq!(told.take(), [would_reject(Reason::Timeout)]);
     drop(call);
     assert_eq!(told.take(), []);
+    // Said by the clock before tokio's timer, which counts in milliseconds: then that is given up.
+    let mut call =
+        Box::pin(time_limit.run_within(SECOND + 100 * NS, pending::<Result<(), Refused>>()));
+    assert!(caller.poll(&mut call).is_pending());
+    advance(SECOND + 200 * NS).await;
+    assert_eq!((caller.wakers(), told.take()), (1, vec![]));
+    assert!(caller.poll(&mut call).is_pending());
+    assert_eq!((caller.wakers(), told.take()), (0, vec![would_reject(Reason::Timeout)]));
 
     assert_eq!(hurried(&time_limit).await, Ok(()));
     assert_eq!(told.take(), [would_reject(Reason::DeadlineTooShort)]);
@@ -81,7 +97,7 @@ async fn shadow_reports_and_goes_on() {
     let slow = deadline::within(50 * MS, async { service.call(5 * SECOND).await });
     assert_eq!(slow.await, Ok(()));
     assert_eq!(told.take(), [would_reject(Reason::DeadlineTooShort)]);
-    assert_eq!(counts(&time_limit), (2, 2));
+    assert_eq!(counts(&time_limit), (3, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,9 +174,10 @@ async fn a_registry_shows_and_commands_it() {
     registry.add(&time_limit).unwrap();
     assert_eq!(registry.names(), [("db", PolicyKind::Timeout)]);
     let _ = time_limit.run(pending::<Result<(), Refused>>()).await;
+    let _ = hurried(&time_limit).await;
     let snapshot = registry.snapshot().remove(0).1;
     let PolicySnapshot::Timeout(now) = snapshot else { panic!("{snapshot:?}") };
-    assert_eq!((now.mode, now.timed_out, now.refused), (Mode::Enforce, 1, 0));
+    assert_eq!((now.mode, now.timed_out, now.refused), (Mode::Enforce, 1, 1));
     assert_eq!((now.limit, now.min_remaining), (Some(SECOND), 100 * MS));
     assert_eq!(registry.explain(), [time_limit.explain()]);
 
