@@ -14,6 +14,11 @@
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
 //! Rate limit, bulkhead, timeout, retry and a standard stack of them are to come, on the same
+//! | [`RateLimitLayer`] | so many calls per so long: refuse the rest, with the time to come back | [`RateLimiter`] | [`policy::bucket`] |
+//! | [`WaitingRateLimitLayer`] | the same, but let them wait in turn, within bounds | [`RateLimiter::acquire`] | |
+//! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
+//!
+//! Bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
 //! foundation.
 //!
 //! ```

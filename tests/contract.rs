@@ -27,10 +27,7 @@ use std::time::Duration;
 
 use every_layer::{Calls, contract};
 use portcullis::{
-    BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer, CircuitBreakerConfig,
-    CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome,
-    PanicGuard, QueuedBulkheadLayer, RateLimitConfig, RetryConfig, RetryLayer, TimeLimit,
-    TimeoutConfig,
+    BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer, CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, PanicGuard, QueuedBulkheadLayer, RateLimitConfig, RetryConfig, RetryLayer, TimeLimit, TimeoutConfig, RateLimitLayer, WaitingRateLimitLayer, Waits,
 };
 use support::Ask;
 
@@ -104,6 +101,18 @@ contract!(retry_of_what_is_no_failure, || {
         .replay(|ask: &Ask| Some(Ask(ask.0)))
         .classify(|_: &Result<support::Answered, _>| Outcome::Ignored)
 });
+contract!(rate_limit, || RateLimitLayer::new(plenty()).expect("a valid config"));
+contract!(rate_limit_with_a_cost, || {
+    RateLimitLayer::new(plenty()).expect("a valid config").cost(|ask: &Ask| u64::from(ask.0) + 1)
+});
+contract!(waiting_rate_limit, || {
+    WaitingRateLimitLayer::new(plenty(), Waits::default()).expect("a valid config")
+});
+
+/// A limiter that never refuses here.
+fn plenty() -> RateLimitConfig {
+    RateLimitConfig::per_second("contract", 1_000_000)
+}
 
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.
 fn config() -> CircuitBreakerConfig {

@@ -12,11 +12,7 @@ use std::{
 };
 
 use portcullis::{
-    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, CatchPanicConfig,
-    CatchPanicLayer, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Error,
-    ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig,
-    RateLimiters, Reason, Registry, Rejection, RetryBudget, RetryConfig, RetryLayer, TimeoutConfig,
-    TimeoutLayer, policy::bucket::Buckets,
+    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, CatchPanicConfig, CatchPanicLayer, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Error, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig, RateLimiters, Reason, Registry, Rejection, RetryBudget, RetryConfig, RetryLayer, TimeoutConfig, TimeoutLayer, policy::bucket::Buckets, RateLimitLayer, RateLimiter, WaitingRateLimitLayer, Waits,
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn,
@@ -40,6 +36,8 @@ fn panics() -> CatchPanicLayer {
 
 fn retry() -> RetryLayer {
     RetryLayer::new(RetryConfig::new("bounds")).expect("a valid config")
+fn rate() -> RateLimitConfig {
+    RateLimitConfig::per_second("bounds", 2)
 }
 
 fn shared<T: Clone + Debug + Send + Sync + Unpin + 'static>(_: &T) {}
@@ -85,6 +83,24 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     let mut service = retry.layer(service);
     shared(&service);
     sendable(&service.ready().await.unwrap().call(Ask(0)));
+    let layer = RateLimitLayer::new(rate()).expect("a valid config");
+    shared(&layer);
+    shared(layer.limiter());
+    let mut limited = layer.layer(service.clone());
+    shared(&limited);
+    sendable(&limited.ready().await.unwrap().call(Ask(0)));
+    sendable(&layer.limiter().reserve(1, None).expect("there are more"));
+
+    let layer = WaitingRateLimitLayer::new(rate(), Waits::default()).expect("a valid config");
+    shared(&layer);
+    let mut limited = layer.layer(service);
+    shared(&limited);
+    drop(limited.ready().await.unwrap().call(Ask(0)));
+    // One that goes at once, and one that waits.
+    for _ in 0..2 {
+        sendable(&limited.ready().await.unwrap().call(Ask(0)));
+        sendable(&layer.limiter().acquire());
+    }
 
     let (service, _probe) = strict();
     shared(&ErrorLayer::new());
@@ -114,6 +130,7 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     static_bounds::<Circuit>();
     static_bounds::<Bulkhead>();
     static_bounds::<RetryBudget>();
+    static_bounds::<RateLimiter>();
     static_bounds::<Error<Fault>>();
     static_bounds::<CircuitBreaker<BoxCloneSyncService<Ask, Answered, BoxError>>>();
 }
@@ -222,6 +239,31 @@ async fn a_retry_needs_no_more_than_a_service_that_is_clone() {
     }
     let failed = service.ready().await.unwrap().call(&text).await;
     assert_eq!((failed, calls.get()), (Err(Error::Inner(Fault("fault"))), 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limiter_that_refuses_takes_any_service_and_any_cost() {
+    let calls = Cell::new(0);
+    let text = String::from("borrowed");
+    let free = Rc::new(Cell::new(false));
+    let counted = free.clone();
+    let layer = RateLimitLayer::new(rate())
+        .expect("a valid config")
+        // Neither `Send` nor `Sync`, and it borrows nothing but the request.
+        .cost(move |text: &&str| if counted.get() { 0 } else { text.len() as u64 / 8 });
+    let mut service = ServiceBuilder::new()
+        .layer(&layer)
+        .layer(ErrorLayer::new())
+        .service(Homebound { calls: &calls, _not_send: Rc::new(()) });
+    for _ in 0..2 {
+        assert_eq!(service.ready().await.unwrap().call(&text).await, Ok(Answered));
+    }
+    let refused = service.ready().await.unwrap().call(&text).await.unwrap_err();
+    assert_eq!(refused.rejection().map(Rejection::reason), Some(Reason::RateLimited));
+    free.set(true);
+    let failed = service.ready().await.unwrap().call(&text).await;
+    assert_eq!(failed, Err(Error::Inner(Fault("fault"))));
+    assert_eq!(calls.get(), 3);
 }
 
 #[tokio::test(start_paused = true)]
