@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | [`CircuitBreakerLayer`] | a dependency that fails, hangs or is slow: stop calling it, find out when it works again | [`Circuit`] | [`policy::breaker`] |
 //! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant | [`Circuits`] | |
+//! | [`KeyedRateLimitLayer`] | a rate limit for each client, tenant or address, in a bounded table | [`RateLimiters`] | [`policy::bucket::Buckets`] |
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
 //! Rate limit, bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
