@@ -16,7 +16,8 @@ use allocation_counter::measure;
 use portcullis::{
     AtCap, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event,
     HalfOpen, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Keys, Options, RateLimitConfig,
-    RateLimiters, Reason, Window, circuit_breaker::Permit,
+    RateLimitLayer, RateLimiter, RateLimiters, Reason, WaitingRateLimitLayer, Waits, Window,
+    circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 
@@ -140,6 +141,53 @@ fn probes_allocate_nothing_once_as_many_were_in_flight() {
         let probes = [(); 4].map(|()| circuit.try_acquire().unwrap());
         probes.into_iter().for_each(Permit::success);
     });
+}
+
+#[test]
+fn a_rate_limiter_allocates_for_no_call() {
+    let config = || RateLimitConfig::per_second("counted", 1_000_000_000);
+    let layer = RateLimitLayer::new(config()).unwrap().cost(|well: &bool| u64::from(*well));
+    let limiter = layer.limiter().clone();
+    let mut service = ServiceBuilder::new().layer(layer).layer(ErrorLayer::new()).service(Answers);
+    assert_none(1_000, || ask(&mut service, true).unwrap());
+    assert_none(1_000, || limiter.try_acquire().unwrap());
+    assert_none(1_000, || drop(limiter.acquire()));
+    assert_none(1_000, || drop(limiter.reserve(1, None)));
+    let layer = WaitingRateLimitLayer::new(config(), Waits::default()).unwrap();
+    let mut service = ServiceBuilder::new().layer(layer).layer(ErrorLayer::new()).service(Answers);
+    assert_none(1_000, || ask(&mut service, true).unwrap());
+
+    let rarely = || RateLimitConfig::new("counted", 1, Duration::from_secs(86_400));
+    let refused = |result: Result<(), Error<()>>, reason| {
+        let Err(Error::Rejected(rejection)) = result else { panic!("refused with {reason}") };
+        assert_eq!(rejection.reason(), reason);
+    };
+    let layer = RateLimitLayer::new(rarely()).unwrap();
+    let limiter = layer.limiter().clone();
+    let mut service = ServiceBuilder::new().layer(layer).layer(ErrorLayer::new()).service(Answers);
+    ask(&mut service, true).unwrap();
+    assert_none(1_000, || refused(ask(&mut service, true), Reason::RateLimited));
+    assert_none(1_000, || assert!(limiter.try_acquire_n(2).is_err()));
+    assert_none(1_000, || assert!(limiter.reserve(1, Some(Duration::ZERO)).is_err()));
+    let mut service =
+        limiter.waiting_layer(Waits::default()).layer(ErrorLayer::new().layer(Answers));
+    assert_none(1_000, || refused(ask(&mut service, true), Reason::RateLimited));
+    // One that waits has its place in a line that has been as long before.
+    let patient = Waits::up_to(Duration::MAX);
+    assert_none(1_000, || drop(limiter.acquire_within(1, patient)));
+}
+
+/// As the documentation states it.
+#[test]
+fn memory_per_rate_limiter_is_bounded() {
+    let mut kept = None;
+    let config = RateLimitConfig::per_second("counted", 1_000_000_000);
+    let counted = measure(|| kept = Some(RateLimiter::new(config.clone()).unwrap()));
+    assert!(counted.bytes_current <= 640, "{} bytes", counted.bytes_current);
+    let limiter = kept.unwrap();
+    limiter.try_acquire().unwrap();
+    let grown = measure(|| (0..100_000).for_each(|_| limiter.try_acquire().unwrap()));
+    assert_eq!(grown.bytes_current, 0, "traffic leaves nothing behind");
 }
 
 /// Memory is constant in traffic, and as the documentation states it.

@@ -24,7 +24,7 @@ mod readiness;
 use every_layer::{Calls, contract};
 use portcullis::{
     CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer,
-    KeyedRateLimitLayer, RateLimitConfig,
+    KeyedRateLimitLayer, RateLimitConfig, RateLimitLayer, WaitingRateLimitLayer, Waits,
 };
 use support::Ask;
 
@@ -50,6 +50,18 @@ contract!(keyed_rate_limit_with_a_cost, || {
 contract!(keyed_circuit_breaker, Calls::InFuture, || {
     KeyedCircuitBreakerLayer::new(config(), 8, |ask: &Ask| ask.0).expect("a valid config")
 });
+contract!(rate_limit, || RateLimitLayer::new(plenty()).expect("a valid config"));
+contract!(rate_limit_with_a_cost, || {
+    RateLimitLayer::new(plenty()).expect("a valid config").cost(|ask: &Ask| u64::from(ask.0) + 1)
+});
+contract!(waiting_rate_limit, || {
+    WaitingRateLimitLayer::new(plenty(), Waits::default()).expect("a valid config")
+});
+
+/// A limiter that never refuses here.
+fn plenty() -> RateLimitConfig {
+    RateLimitConfig::per_second("contract", 1_000_000)
+}
 
 /// A breaker that never trips by itself, so that the contract is seen and not the policy.
 fn config() -> CircuitBreakerConfig {

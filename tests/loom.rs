@@ -1,4 +1,5 @@
-//! Every interleaving of the breaker's lock-free side with its machine, with a bounded number of
+//! Every interleaving of the breaker's lock-free side with its machine, and of a token bucket's takers with
+//! those who change it (`loom/rate_limit.rs`), with a bounded number of
 //! preemptions: `LOOM_MAX_PREEMPTIONS=4` takes seconds, 6 minutes, and no bound hours for the model with
 //! two grants.
 //!
@@ -9,6 +10,9 @@
     clippy::disallowed_methods,
     reason = "a test may panic, and picks any instant to begin with"
 )]
+
+#[path = "loom/rate_limit.rs"]
+mod rate_limit;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

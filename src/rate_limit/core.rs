@@ -177,12 +177,13 @@ impl Core {
         let asleep = waker.clone();
         let mut line = self.line.lock();
         let (turn, left) = if self.mode.get() == Mode::Enforce {
-            line.ask(&self.bucket, ticket, nanos, asleep, |wait| {
-                // Only a change of the rate, or a deadline that was not seen before, makes it too long.
+            line.ask(&self.bucket, ticket, nanos, asleep, |wait, told_anew| {
+                // The deadline may be another than the one that held when the call came.
                 if wait > until_deadline {
                     Some(Reason::DeadlineTooShort)
                 } else {
-                    (waited.saturating_add(wait) > max_wait).then_some(Reason::RateLimited)
+                    let in_all = waited.saturating_add(wait);
+                    (told_anew && in_all > max_wait).then_some(Reason::RateLimited)
                 }
             })
         } else {

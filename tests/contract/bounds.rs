@@ -13,7 +13,8 @@ use std::{
 use portcullis::{
     BoxError, CarryRejection, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer,
     Error, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig,
-    RateLimiters, Reason, Registry, Rejection, policy::bucket::Buckets,
+    RateLimitLayer, RateLimiter, RateLimiters, Reason, Registry, Rejection, WaitingRateLimitLayer,
+    Waits, policy::bucket::Buckets,
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn,
@@ -24,6 +25,10 @@ use crate::support::{Answered, Ask, Fault, strict};
 
 fn breaker() -> CircuitBreakerLayer {
     CircuitBreakerLayer::new(CircuitBreakerConfig::new("bounds")).expect("a valid config")
+}
+
+fn rate() -> RateLimitConfig {
+    RateLimitConfig::per_second("bounds", 2)
 }
 
 fn shared<T: Clone + Debug + Send + Sync + Unpin + 'static>(_: &T) {}
@@ -50,6 +55,26 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     sendable(&service.ready().await.unwrap().call(Ask(0)));
 
     let (service, _probe) = strict();
+    let layer = RateLimitLayer::new(rate()).expect("a valid config");
+    shared(&layer);
+    shared(layer.limiter());
+    let mut limited = layer.layer(service.clone());
+    shared(&limited);
+    sendable(&limited.ready().await.unwrap().call(Ask(0)));
+    sendable(&layer.limiter().reserve(1, None).expect("there are more"));
+
+    let layer = WaitingRateLimitLayer::new(rate(), Waits::default()).expect("a valid config");
+    shared(&layer);
+    let mut limited = layer.layer(service);
+    shared(&limited);
+    let _ = limited.ready().await.unwrap().call(Ask(0));
+    // One that goes at once, and one that waits.
+    for _ in 0..2 {
+        sendable(&limited.ready().await.unwrap().call(Ask(0)));
+        sendable(&layer.limiter().acquire());
+    }
+
+    let (service, _probe) = strict();
     shared(&ErrorLayer::new());
     let mut service = ErrorLayer::new().layer(service);
     shared(&service);
@@ -58,6 +83,7 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     fn static_bounds<T: Send + Sync + 'static>() {}
     static_bounds::<Registry>();
     static_bounds::<Circuit>();
+    static_bounds::<RateLimiter>();
     static_bounds::<Error<Fault>>();
     static_bounds::<CircuitBreaker<BoxCloneSyncService<Ask, Answered, BoxError>>>();
 }
@@ -115,6 +141,31 @@ async fn a_service_that_is_neither_clone_nor_send_nor_static_can_be_wrapped() {
     assert_eq!(failed, Err(Error::Inner(Fault("fault"))));
     let refused = service.ready().await.unwrap().call(&text).await.unwrap_err();
     assert_eq!(refused.rejection().map(Rejection::reason), Some(Reason::CircuitOpen));
+    assert_eq!(calls.get(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limiter_that_refuses_takes_any_service_and_any_cost() {
+    let calls = Cell::new(0);
+    let text = String::from("borrowed");
+    let free = Rc::new(Cell::new(false));
+    let counted = free.clone();
+    let layer = RateLimitLayer::new(rate())
+        .expect("a valid config")
+        // Neither `Send` nor `Sync`, and it borrows nothing but the request.
+        .cost(move |text: &&str| if counted.get() { 0 } else { text.len() as u64 / 8 });
+    let mut service = ServiceBuilder::new()
+        .layer(&layer)
+        .layer(ErrorLayer::new())
+        .service(Homebound { calls: &calls, _not_send: Rc::new(()) });
+    for _ in 0..2 {
+        assert_eq!(service.ready().await.unwrap().call(&text).await, Ok(Answered));
+    }
+    let refused = service.ready().await.unwrap().call(&text).await.unwrap_err();
+    assert_eq!(refused.rejection().map(Rejection::reason), Some(Reason::RateLimited));
+    free.set(true);
+    let failed = service.ready().await.unwrap().call(&text).await;
+    assert_eq!(failed, Err(Error::Inner(Fault("fault"))));
     assert_eq!(calls.get(), 3);
 }
 

@@ -141,7 +141,7 @@ fn the_clock_is_read_once_at_most() {
     let (bucket, start) = bucket(per_second(10, 1));
     let reads = AtomicU64::new(0);
     let now = Counting(&reads, start);
-    let mut read = |expected| assert_eq!(reads.swap(0, SeqCst), expected);
+    let read = |expected| assert_eq!(reads.swap(0, SeqCst), expected);
     bucket.try_acquire(0, now).unwrap();
     read(0);
     bucket.try_acquire(1, now).unwrap();

@@ -54,17 +54,18 @@ fn scatter(n: u64) -> u64 {
 
 fn handle(c: &mut Criterion) {
     let mut group = c.benchmark_group("limiters");
-    let mut call = |name: &str, config: RateLimitConfig, keys: Keys, used: u64, options: Options| {
-        let limiters: RateLimiters<u64> =
-            RateLimiters::new(config, keys, options).expect("the configuration is valid");
-        let mut n = 0_u64;
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                n += 1;
-                black_box(limiters.try_acquire(&(scatter(n) % used)))
+    let mut call =
+        |name: &str, config: RateLimitConfig, keys: Keys, used: u64, options: Options| {
+            let limiters: RateLimiters<u64> =
+                RateLimiters::new(config, keys, options).expect("the configuration is valid");
+            let mut n = 0_u64;
+            group.bench_function(name, |b| {
+                b.iter(|| {
+                    n += 1;
+                    black_box(limiters.try_acquire(&(scatter(n) % used)))
+                });
             });
-        });
-    };
+        };
     let quick = || Options::new().clock(clock::quanta_now);
     for used in [1, 1_000, 100_000] {
         let keys = Keys::at_most(used as usize);

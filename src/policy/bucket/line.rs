@@ -26,6 +26,9 @@ pub(crate) type Ticket = u64;
 /// The turn of a call that has no tokens and cannot get any: it is refused when it asks.
 const NEVER: u128 = u128::MAX;
 
+/// The turn of a call that had come before the rate was changed.
+const ANY_TIME: u128 = 0;
+
 #[derive(Debug)]
 pub(crate) struct Line<T> {
     places: VecDeque<Place<T>>,
@@ -43,6 +46,8 @@ struct Place<T> {
     tokens: u64,
     /// How many reservations were made by hand before it.
     behind: u64,
+    /// Whether its turn was told anew since it came.
+    told_anew: bool,
     /// What wakes it, and the time at which it wakes by itself.
     asleep: Option<(T, u128)>,
 }
@@ -95,25 +100,29 @@ impl<T> Line<T> {
         if planned.wait() > Duration::ZERO {
             self.next += 1;
             let (due, behind) = (planned.due, self.by_hand);
-            self.places.push_back(Place { ticket, due, tokens, behind, asleep: None });
+            let place = Place { ticket, due, tokens, behind, told_anew: false, asleep: None };
+            self.places.push_back(place);
         }
         Ok((ticket, planned.wait()))
     }
 
-    /// Whether the turn of `ticket` has come; if not, `asleep` is left to wake it by. `too_late` says which
-    /// waits are not worth it.
+    /// Whether the turn of `ticket` has come; if not, `asleep` is left to wake it by. `too_late` is given
+    /// the wait, and whether a change of the rate is what made it so long, and says if it is not worth it.
     pub(crate) fn ask(
         &mut self,
         bucket: &Bucket,
         ticket: Ticket,
         nanos: u64,
         asleep: T,
-        too_late: impl FnOnce(Duration) -> Option<Reason>,
+        too_late: impl FnOnce(Duration, bool) -> Option<Reason>,
     ) -> (Turn, Left<T>) {
         let Some(at) = self.find(ticket) else {
             return (Turn::Now, Left { wake: None, gone: Some(asleep) });
         };
         let (rate, now) = bucket.rate_at(nanos);
+        if self.places[at].due <= now {
+            self.come_late(bucket, at, rate, now);
+        }
         let place = &mut self.places[at];
         let wait = place.due.saturating_sub(now);
         if wait == 0 {
@@ -123,7 +132,7 @@ impl<T> Line<T> {
         let refused = match after {
             _ if place.tokens > rate.burst => refusal(rate, Ask::Never),
             None => Refusal { reason: Reason::RateLimited, retry_after: None },
-            Some(after) => match too_late(after) {
+            Some(after) => match too_late(after, place.told_anew) {
                 Some(reason) => Refusal { reason, retry_after: Some(after) },
                 None => {
                     let gone = place.asleep.replace((asleep, place.due)).map(|(asleep, _)| asleep);
@@ -132,6 +141,28 @@ impl<T> Line<T> {
             },
         };
         (Turn::Never(refused), self.leave(bucket, ticket, nanos))
+    }
+
+    /// Whether one whose turn has come may still go on the tokens of that time. If it asks so late that the
+    /// bucket would have been full without it meanwhile, what came to a full bucket is lost, and others may
+    /// have gone on the rest: so much of its tokens it takes anew, and its turn may come later for it. So in
+    /// no interval there go more than may, however late those ask whose turn has come.
+    fn come_late(&mut self, bucket: &Bucket, at: usize, rate: Rate, now: u128) {
+        let Place { due, tokens, .. } = self.places[at];
+        let interval = u128::from(rate.interval);
+        let taken = u128::from(tokens) * interval;
+        let in_time = u128::from(rate.whole()).saturating_sub(taken);
+        let lost = now.saturating_sub(due).saturating_sub(in_time);
+        if due == ANY_TIME || lost == 0 {
+            return;
+        }
+        let behind = self.places.range(at + 1..).filter(|place| place.is_to_come(now));
+        let behind: u128 = behind.map(|place| u128::from(place.tokens) * interval).sum();
+        let (moved, turn) = bucket.take_anew(lost, taken, behind, now);
+        self.places[at].due = turn;
+        for place in self.places.range_mut(at + 1..).filter(|place| place.is_to_come(now)) {
+            place.due += moved;
+        }
     }
 
     /// Gives a place up, and its tokens to those behind it and to the bucket.
@@ -156,7 +187,7 @@ impl<T> Line<T> {
     /// bucket's only if none stands behind them.
     fn move_up(&mut self, bucket: &Bucket, at: usize, behind: u64, units: u128, now: u128) {
         let moving = self.places.range_mut(at..).filter(|place| place.behind == behind);
-        for place in moving.filter(|place| place.due > now) {
+        for place in moving.filter(|place| place.is_to_come(now)) {
             place.due = place.due.saturating_sub(units);
         }
         if self.by_hand == behind {
@@ -211,8 +242,9 @@ impl<T> Line<T> {
         for place in self.places.iter_mut().filter(|place| place.due < NEVER) {
             match place.due.checked_sub(now).filter(|wait| *wait > 0) {
                 Some(wait) => place.due = then + told_anew(wait, from, to),
-                None => (place.due, place.tokens) = (0, 0),
+                None => (place.due, place.tokens) = (ANY_TIME, 0),
             }
+            place.told_anew = true;
         }
         Ok(self.everybody())
     }
@@ -222,6 +254,7 @@ impl<T> Line<T> {
         bucket.reset_at(nanos);
         for place in &mut self.places {
             place.behind = self.by_hand;
+            place.told_anew = true;
             let planned = bucket.reserve_at(place.tokens, None, nanos);
             place.due = planned.map_or(NEVER, |planned| planned.due);
         }
@@ -252,6 +285,13 @@ impl<T> Line<T> {
             }
         }
         left
+    }
+}
+
+impl<T> Place<T> {
+    /// Whether it has tokens, for a later time.
+    fn is_to_come(&self, now: u128) -> bool {
+        self.due > now && self.due < NEVER
     }
 }
 

@@ -169,6 +169,31 @@ impl Bucket {
         self.give_back(units);
     }
 
+    /// Takes `lost` of the tokens of one that comes late anew, at most as if it took all it has `taken`
+    /// now, and moves those `behind` it, whose turn is still to come, back by as much. Gives by how much, and
+    /// when its turn is.
+    pub(super) fn take_anew(
+        &self,
+        lost: u128,
+        taken: u128,
+        behind: u128,
+        now: u128,
+    ) -> (u128, u128) {
+        let mut plans = self.plans.lock();
+        loop {
+            let seen = self.word.see();
+            let origin = u128::from(seen.origin) * u128::from(seen.rate.scale);
+            let full_at = origin + u128::from(seen.full_at());
+            let before = full_at.saturating_sub(behind);
+            let moved = lost.min((before.max(now) + taken).saturating_sub(before));
+            let later = u64::try_from(full_at + moved - origin).unwrap_or(FURTHEST).min(FURTHEST);
+            if self.word.swap(seen, later) {
+                plans.latest += moved;
+                return (moved, (before + moved).saturating_sub(seen.rate.whole().into()));
+            }
+        }
+    }
+
     /// A bucket that is fuller than full is full: no bound is needed.
     fn give_back(&self, units: u64) {
         loop {
