@@ -7,6 +7,7 @@
 //! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant | [`Circuits`] | |
 //! | [`BulkheadLayer`], [`QueuedBulkheadLayer`] | a dependency that is slow: so many calls at once, the others are refused or wait, bounded | [`Bulkhead`] | [`policy::bulkhead`] |
 //! | [`RetryLayer`] | failures that pass: try again, later, within a budget | [`RetryPolicy`], [`RetryBudget`] | [`policy::retry`], [`policy::budget`], [`policy::backoff`] |
+//! | [`KeyedRateLimitLayer`] | a rate limit for each client, tenant or address, in a bounded table | [`RateLimiters`] | [`policy::bucket::Buckets`] |
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
 //! Rate limit, bulkhead, timeout, fallback and a standard stack of them are to come, on the same

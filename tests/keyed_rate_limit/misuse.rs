@@ -136,7 +136,7 @@ async fn a_panic_in_the_drop_of_a_key_that_goes_loses_nothing_but_the_call() {
 
 /// A key that looks at its table when it goes.
 #[derive(Clone)]
-struct Nosy(u32, Arc<OnceLock<RateLimiters<Nosy>>>, Arc<AtomicUsize>);
+struct Nosy(u32, Arc<OnceLock<RateLimiters<Self>>>, Arc<AtomicUsize>);
 
 impl Hash for Nosy {
     fn hash<H: Hasher>(&self, state: &mut H) {
