@@ -101,25 +101,6 @@ pub mod docs;
 struct Readme;
 
 #[doc(inline)]
-pub use self::{
-    bulkhead::{
-        Bulkhead, BulkheadLayer, BulkheadPermit, Bulkheaded, QueuedBulkhead, QueuedBulkheadLayer,
-    },
-    catch_panic::{CatchPanic, CatchPanicLayer, PanicGuard},
-    circuit_breaker::{
-        Circuit, CircuitBreaker, CircuitBreakerLayer, Circuits, KeyedCircuitBreaker,
-        KeyedCircuitBreakerLayer, StateWatch,
-    },
-    event::{Event, Observer},
-    fallback::{Fallback, FallbackLayer, FallbackPolicy, LastGood},
-    rate_limit::{
-        KeyedRateLimit, KeyedRateLimitLayer, RateLimit, RateLimitLayer, RateLimiter, RateLimiters,
-        WaitingRateLimit, WaitingRateLimitLayer, Waits,
-    },
-    retry::{BudgetUse, Retry, RetryBudget, RetryConfig, RetryLayer, RetryPolicy},
-    timeout::{TimeLimit, Timeout, TimeoutLayer},
-};
-#[doc(inline)]
 pub use self::policy::{
     Cause, Command, Explanation, Mode, PolicySnapshot,
     backoff::{Backoff, Growth, Jitter},
@@ -142,6 +123,25 @@ pub use self::policy::{
     retry::{HintMode, Hints, RetryEnd, Snapshot as RetrySnapshot},
     timeout::config::TimeoutConfig,
     window::Window,
+};
+#[doc(inline)]
+pub use self::{
+    bulkhead::{
+        Bulkhead, BulkheadLayer, BulkheadPermit, Bulkheaded, QueuedBulkhead, QueuedBulkheadLayer,
+    },
+    catch_panic::{CatchPanic, CatchPanicLayer, PanicGuard},
+    circuit_breaker::{
+        Circuit, CircuitBreaker, CircuitBreakerLayer, Circuits, KeyedCircuitBreaker,
+        KeyedCircuitBreakerLayer, StateWatch,
+    },
+    event::{Event, Observer},
+    fallback::{Fallback, FallbackLayer, FallbackPolicy, LastGood},
+    rate_limit::{
+        KeyedRateLimit, KeyedRateLimitLayer, RateLimit, RateLimitLayer, RateLimiter, RateLimiters,
+        WaitingRateLimit, WaitingRateLimitLayer, Waits,
+    },
+    retry::{BudgetUse, Retry, RetryBudget, RetryConfig, RetryLayer, RetryPolicy},
+    timeout::{TimeLimit, Timeout, TimeoutLayer},
 };
 pub use self::{
     error::{BoxError, CarryRejection, ConfigError, Error, PolicyKind, Reason, Rejection, intern},

@@ -27,7 +27,10 @@ use std::time::Duration;
 
 use every_layer::{Calls, contract};
 use portcullis::{
-    BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer, CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, PanicGuard, QueuedBulkheadLayer, RateLimitConfig, RetryConfig, RetryLayer, TimeLimit, TimeoutConfig, RateLimitLayer, WaitingRateLimitLayer, Waits,
+    BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer, CircuitBreakerConfig,
+    CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome,
+    PanicGuard, QueuedBulkheadLayer, RateLimitConfig, RateLimitLayer, RetryConfig, RetryLayer,
+    TimeLimit, TimeoutConfig, WaitingRateLimitLayer, Waits,
 };
 use support::Ask;
 

@@ -15,10 +15,10 @@
 mod budget;
 #[path = "loom/bulkhead.rs"]
 mod bulkhead;
-#[path = "loom/timeout.rs"]
-mod timeout;
 #[path = "loom/rate_limit.rs"]
 mod rate_limit;
+#[path = "loom/timeout.rs"]
+mod timeout;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -12,7 +12,12 @@ use std::{
 };
 
 use portcullis::{
-    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, CatchPanicConfig, CatchPanicLayer, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Error, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig, RateLimiters, Reason, Registry, Rejection, RetryBudget, RetryConfig, RetryLayer, TimeoutConfig, TimeoutLayer, policy::bucket::Buckets, RateLimitLayer, RateLimiter, WaitingRateLimitLayer, Waits,
+    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, CatchPanicConfig,
+    CatchPanicLayer, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Error,
+    ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig,
+    RateLimitLayer, RateLimiter, RateLimiters, Reason, Registry, Rejection, RetryBudget,
+    RetryConfig, RetryLayer, TimeoutConfig, TimeoutLayer, WaitingRateLimitLayer, Waits,
+    policy::bucket::Buckets,
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn,
@@ -36,6 +41,8 @@ fn panics() -> CatchPanicLayer {
 
 fn retry() -> RetryLayer {
     RetryLayer::new(RetryConfig::new("bounds")).expect("a valid config")
+}
+
 fn rate() -> RateLimitConfig {
     RateLimitConfig::per_second("bounds", 2)
 }
@@ -83,6 +90,8 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     let mut service = retry.layer(service);
     shared(&service);
     sendable(&service.ready().await.unwrap().call(Ask(0)));
+
+    let (service, _probe) = strict();
     let layer = RateLimitLayer::new(rate()).expect("a valid config");
     shared(&layer);
     shared(layer.limiter());
