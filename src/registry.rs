@@ -31,9 +31,20 @@ pub trait Managed: Any + fmt::Debug + Send + Sync {
 
 /// One handle, to be asked as any other, and to be had back as what it is.
 #[derive(Clone)]
-struct Entry {
+pub(crate) struct Entry {
     managed: Arc<dyn Managed>,
     any: Arc<dyn Any + Send + Sync>,
+}
+
+impl Entry {
+    pub(crate) fn of<H: Managed + Clone>(handle: &H) -> Self {
+        let handle = Arc::new(handle.clone());
+        Self { managed: handle.clone(), any: handle }
+    }
+
+    fn key(&self) -> (&'static str, PolicyKind) {
+        (self.managed.name(), self.managed.kind())
+    }
 }
 
 /// Lists, explains and commands policies by name. Clones share it; it keeps what is registered alive.
@@ -72,13 +83,19 @@ impl Registry {
     /// # Errors
     /// [`ConfigError`] for `name` when another of its kind is registered under it; that one stays.
     pub fn add<H: Managed + Clone>(&self, handle: &H) -> Result<(), ConfigError> {
-        let key = (handle.name(), handle.kind());
+        self.add_all([Entry::of(handle)])
+    }
+
+    /// Registers all of these, or none.
+    pub(crate) fn add_all<const N: usize>(&self, new: [Entry; N]) -> Result<(), ConfigError> {
         let mut handles = self.handles.lock();
-        if handles.contains_key(&key) {
-            return Err(ConfigError::new("name", key.0, "is registered already"));
+        for entry in &new {
+            if handles.contains_key(&entry.key()) {
+                let name = entry.managed.name();
+                return Err(ConfigError::new("name", name, "is registered already"));
+            }
         }
-        let handle = Arc::new(handle.clone());
-        handles.insert(key, Entry { managed: handle.clone(), any: handle });
+        handles.extend(new.into_iter().map(|entry| (entry.key(), entry)));
         Ok(())
     }
 

@@ -1,0 +1,182 @@
+//! The standard stack of a server.
+
+use std::time::Duration;
+
+use tower_layer::{Identity, Layer};
+
+use super::slots::place;
+use crate::{
+    bulkhead::BulkheadLayer,
+    catch_panic::CatchPanicLayer,
+    error::ConfigError,
+    error_layer::ErrorLayer,
+    policy::{
+        bucket::config::RateLimitConfig, bulkhead::BulkheadConfig, catch_panic::CatchPanicConfig,
+        timeout::config::TimeoutConfig,
+    },
+    rate_limit::RateLimitLayer,
+    registry::{Entry, Registry},
+    timeout::TimeoutLayer,
+};
+
+/// The standard stack of a server under a name: see [`Server`].
+pub fn server(name: &'static str) -> ServerConfig {
+    ServerConfig::new(name)
+}
+
+/// The numbers of a server's standard stack.
+///
+/// | setting | default | |
+/// |---|---|---|
+/// | [`max_in_flight`](Self::max_in_flight) | 256 | requests at once, refused beyond that |
+/// | [`timeout`](Self::timeout) | 10 s | for one request |
+///
+/// There is no rate limit until [`Server::with_rate`] says how much there may be.
+#[derive(Clone, Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The name of every policy in it.
+    pub name: &'static str,
+    /// How many requests may be in flight.
+    pub max_in_flight: usize,
+    /// The limit for one request.
+    pub timeout: Duration,
+}
+
+impl ServerConfig {
+    /// The defaults under a name.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, max_in_flight: 256, timeout: Duration::from_secs(10) }
+    }
+
+    /// Sets how many requests may be in flight.
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.max_in_flight = requests;
+        self
+    }
+
+    /// Sets the limit for one request.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Makes the stack: one state for each of its policies, shared by every route and connection.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot work.
+    pub fn build(self) -> Result<StandardServer, ConfigError> {
+        let Self { name, max_in_flight, timeout } = self;
+        Ok(Server {
+            name,
+            rate_limit: Identity::new(),
+            bulkhead: BulkheadLayer::new(BulkheadConfig::new(name, max_in_flight))?,
+            timeout: TimeoutLayer::new(TimeoutConfig::new(name, timeout))?,
+            catch_panic: CatchPanicLayer::new(CatchPanicConfig::new(name))?,
+            error: ErrorLayer::new(),
+        })
+    }
+}
+
+/// What [`ServerConfig::build`] makes.
+pub type StandardServer =
+    Server<Identity, BulkheadLayer, TimeoutLayer, CatchPanicLayer, ErrorLayer>;
+
+/// The layers of a server in their order, as one layer.
+///
+/// ```text
+/// rate limit > bulkhead > timeout > catch panic > error layer
+/// ```
+///
+/// [`docs::ordering`](crate::docs::ordering) has the reason for every edge. Each place can be filled with
+/// another layer, also of another crate, or left empty.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Server<L, B, T, C, E> {
+    name: &'static str,
+    rate_limit: L,
+    bulkhead: B,
+    timeout: T,
+    catch_panic: C,
+    error: E,
+}
+
+place! {
+    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
+    rate_limit: L, with_rate_limit -> [New, B, T, C, E], without_rate_limit -> [Identity, B, T, C, E]
+}
+
+place! {
+    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
+    bulkhead: B, with_bulkhead -> [L, New, T, C, E], without_bulkhead -> [L, Identity, T, C, E]
+}
+
+place! {
+    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
+    timeout: T, with_timeout -> [L, B, New, C, E], without_timeout -> [L, B, Identity, C, E]
+}
+
+place! {
+    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
+    catch_panic: C, with_catch_panic -> [L, B, T, New, E], without_catch_panic -> [L, B, T, Identity, E]
+}
+
+place! {
+    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
+    error: E, with_error -> [L, B, T, C, New], without_error -> [L, B, T, C, Identity]
+}
+
+impl<L, B, T, C, E> Server<L, B, T, C, E> {
+    /// The name of its policies.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Puts a rate limit in its place that admits `permits` requests per `per`, and one second's at once.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first value that cannot work.
+    pub fn with_rate(
+        self,
+        permits: u64,
+        per: Duration,
+    ) -> Result<Server<RateLimitLayer, B, T, C, E>, ConfigError> {
+        let layer = RateLimitLayer::new(RateLimitConfig::new(self.name, permits, per))?;
+        Ok(self.with_rate_limit(layer))
+    }
+}
+
+impl<S, L, B, T, C, E> Layer<S> for Server<L, B, T, C, E>
+where
+    E: Layer<S>,
+    C: Layer<E::Service>,
+    T: Layer<C::Service>,
+    B: Layer<T::Service>,
+    L: Layer<B::Service>,
+{
+    type Service = L::Service;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let inner = self.error.layer(inner);
+        let inner = self.catch_panic.layer(inner);
+        let inner = self.timeout.layer(inner);
+        let inner = self.bulkhead.layer(inner);
+        self.rate_limit.layer(inner)
+    }
+}
+
+impl StandardServer {
+    /// Registers the handles of all its policies.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for `name` when a policy of that name and kind is registered already;
+    /// none of them is then.
+    pub fn register(&self, registry: &Registry) -> Result<(), ConfigError> {
+        registry.add_all([
+            Entry::of(self.bulkhead.bulkhead()),
+            Entry::of(self.timeout.time_limit()),
+            Entry::of(self.catch_panic.panic_guard()),
+        ])
+    }
+}
