@@ -14,10 +14,9 @@ use std::{
 
 use allocation_counter::measure;
 use portcullis::{
-    Backoff, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event,
-    HalfOpen, KeyedCircuitBreakerLayer, Options, Reason, RetryConfig, RetryEnd,
-    RetryLayer, RetryPolicy, Window,
-    circuit_breaker::Permit,
+    Backoff, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer,
+    Event, HalfOpen, KeyedCircuitBreakerLayer, Options, Reason, RetryConfig, RetryEnd, RetryLayer,
+    RetryPolicy, Window, circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 

@@ -70,14 +70,7 @@ impl<A, F, E, C> Driver<A, F, E, C> {
     /// A call whose first attempt has begun.
     #[inline]
     pub(super) fn new(future: F, again: Option<A>, classify: C, held: Held) -> Self {
-        Self {
-            state: State::Calling { future },
-            again,
-            classify,
-            kept: None,
-            seen: false,
-            held,
-        }
+        Self { state: State::Calling { future }, again, classify, kept: None, seen: false, held }
     }
 }
 

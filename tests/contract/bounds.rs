@@ -12,8 +12,8 @@ use std::{
 
 use portcullis::{
     BoxError, CarryRejection, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer,
-    Error, ErrorLayer, KeyedCircuitBreakerLayer, Outcome, Reason, Registry, Rejection,
-    RetryBudget, RetryConfig, RetryLayer,
+    Error, ErrorLayer, KeyedCircuitBreakerLayer, Outcome, Reason, Registry, Rejection, RetryBudget,
+    RetryConfig, RetryLayer,
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn,

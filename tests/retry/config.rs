@@ -28,7 +28,11 @@ fn a_value_that_cannot_work_is_named() {
         (new().budget(BudgetConfig::new(f64::NAN)), "budget.ratio", "NaN"),
         (new().budget(BudgetConfig::new(1_001.0)), "budget.ratio", "1001"),
         (new().budget(BudgetConfig::new(1e-9)), "budget.ratio", "0.000000001"),
-        (new().budget(BudgetConfig::new(0.2).per_second(f64::INFINITY)), "budget.per_second", "inf"),
+        (
+            new().budget(BudgetConfig::new(0.2).per_second(f64::INFINITY)),
+            "budget.per_second",
+            "inf",
+        ),
         (new().budget(BudgetConfig::new(0.2).ttl(Duration::ZERO)), "budget.ttl", "0ns"),
         (new().budget(BudgetConfig::grpc(0, 0.1)), "budget.max_tokens", "0"),
         (new().budget(BudgetConfig::grpc(10, 0.0)), "budget.ratio", "0"),

@@ -36,7 +36,10 @@ async fn in_shadow_it_says_what_it_would_do_and_calls_once() {
     assert_eq!(layer.policy().snapshot().ends.of(RetryEnd::Shadow), 1);
     let why = layer.policy().explain();
     assert!(why.shadow && why.admits && why.would_admit);
-    assert_eq!(why.to_string(), "db is in shadow and admits calls: 3 attempts a call, 0 tokens in the budget");
+    assert_eq!(
+        why.to_string(),
+        "db is in shadow and admits calls: 3 attempts a call, 0 tokens in the budget"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +84,10 @@ async fn a_registry_lists_explains_and_commands_it() {
     assert_eq!(snapshot, policy.snapshot());
     let [why] = registry.explain()[..] else { panic!() };
     assert_eq!(why.cause, Cause::Retries { attempts: 3, tokens: None });
-    assert_eq!(why.to_string(), "db is enforcing and admits calls: 3 attempts a call, without a budget");
+    assert_eq!(
+        why.to_string(),
+        "db is enforcing and admits calls: 3 attempts a call, without a budget"
+    );
     registry.command("db", Command::Shadow).unwrap();
     assert_eq!(registry.get::<RetryPolicy>("db").unwrap().mode(), Mode::Shadow);
     let error = registry.command("db", Command::ForceOpen).unwrap_err();

@@ -118,8 +118,7 @@ async fn retried_refusals_do_not_hide_what_the_service_said() {
 #[tokio::test(start_paused = true)]
 async fn a_call_can_wait_for_a_circuit_to_let_it_through() {
     let service = Scripted::new([ok(200)]);
-    let config =
-        CircuitBreakerConfig::new("below").sleep(Sleep::fixed(Duration::from_secs(5)));
+    let config = CircuitBreakerConfig::new("below").sleep(Sleep::fixed(Duration::from_secs(5)));
     let breaker = CircuitBreakerLayer::new(config).unwrap();
     breaker.circuit().open();
     let retry = RetryLayer::new(exact("db").retry_refusals(true)).unwrap();

@@ -35,8 +35,7 @@ async fn attempts_are_bounded_by_calls_whatever_their_results() {
         told.take();
 
         let mut calls = tokio::task::JoinSet::new();
-        let services: Vec<_> =
-            (0..1_000).map(|_| Scripted::new([down("once"), ok(200)])).collect();
+        let services: Vec<_> = (0..1_000).map(|_| Scripted::new([down("once"), ok(200)])).collect();
         for service in &services {
             let mut retry = layer.layer(service.probe());
             calls.spawn(async move { ask(&mut retry).await.is_ok() });
@@ -45,7 +44,8 @@ async fn attempts_are_bounded_by_calls_whatever_their_results() {
         let attempts: usize = services.iter().map(Scripted::calls).sum();
         let allowed = (1_000.0 * ratio) as usize + reserve as usize;
         assert_eq!((attempts, succeeded), (1_000 + allowed, allowed));
-        let exhausted = ends(&told).into_iter().filter(|(_, end)| *end == RetryEnd::BudgetExhausted);
+        let exhausted =
+            ends(&told).into_iter().filter(|(_, end)| *end == RetryEnd::BudgetExhausted);
         assert_eq!(exhausted.count(), 1_000 - allowed);
     }
 }

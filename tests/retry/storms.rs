@@ -52,8 +52,7 @@ fn simulate(every: Duration, failing: f64, budget: Option<BudgetConfig>, last: u
             load.calls += u64::from(is_first);
             load.attempts += 1;
         }
-        let outcome =
-            if random.f64() < failing { Outcome::Failure } else { Outcome::Success };
+        let outcome = if random.f64() < failing { Outcome::Failure } else { Outcome::Success };
         let seen = Attempt::new(outcome, now).random(random.f64());
         let pay = || budget.as_ref().is_none_or(|budget| budget.try_withdraw(now).is_some());
         match progress[nth as usize].decide(&rules, seen, pay) {

@@ -39,7 +39,13 @@ fn run(scenario: &Value) -> Replay {
     only(scenario, "scenario", &known)?;
     let expect = &scenario["expect"];
     let known = [
-        "attempts", "result", "delays_ms", "elapsed_ms", "state", "breaker_state", "service_calls",
+        "attempts",
+        "result",
+        "delays_ms",
+        "elapsed_ms",
+        "state",
+        "breaker_state",
+        "service_calls",
     ];
     only(expect, "expect", &known)?;
     let given = &scenario["config"];
@@ -124,7 +130,8 @@ fn hints(given: &Value, config: &RetryConfig) -> Replay<Hints> {
         return Ok(unbounded);
     }
     only(given, "retry_after", &["mode", "extra_ms", "resets_backoff", "cap_ms", "max_ms"])?;
-    let cap = optional(given, "cap_ms", "retry_after")?.or(optional(given, "max_ms", "retry_after")?);
+    let cap =
+        optional(given, "cap_ms", "retry_after")?.or(optional(given, "max_ms", "retry_after")?);
     let cap = cap.map(Duration::from_millis);
     let hints = unbounded.restart(given["resets_backoff"] == true);
     let hints = match word(given, "mode", "retry_after")? {
@@ -288,14 +295,14 @@ fn call(plan: &Plan, script: &[Line]) -> Replay<Seen> {
                 }
             },
         };
-        let start = tokio::time::Instant::now();
+        let start = portcullis::clock::tokio_now();
         let call = retry.classify_with(ByLine).layer(below).oneshot(());
         let answer = match plan.deadline {
             None => call.await,
             Some(after) => deadline::within(after, call).await,
         };
         let mut seen = Seen {
-            elapsed: start.elapsed().as_millis(),
+            elapsed: (portcullis::clock::tokio_now() - start).as_millis(),
             service_calls: *calls.borrow() as u64,
             refused: answer.is_err_and(|error| error.is_rejected()),
             state: circuit.map_or_else(String::new, |circuit| circuit.state().to_string()),

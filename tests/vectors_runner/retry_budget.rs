@@ -6,8 +6,8 @@ use portcullis::{BudgetConfig, policy::budget::Budget};
 use serde_json::Value;
 
 use super::{
-    Replay, Stop, Verdict, VirtualClock, fail, fraction, members, number, only, small, skip,
-    times, word,
+    Replay, Stop, Verdict, VirtualClock, fail, fraction, members, number, only, skip, small, times,
+    word,
 };
 
 pub(super) fn replay(scenario: &Value) -> Verdict {

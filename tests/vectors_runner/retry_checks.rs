@@ -25,37 +25,66 @@ fn scripted(mut config: Value, script: Value, expect: Value) -> Value {
 #[test]
 fn deadlines_budgets_and_hints_can_be_replayed() {
     let fails = || json!([{ "outcome": "failure" }]);
-    let hinted = || json!([{ "outcome": "failure", "retry_after_ms": 5_000 }, { "outcome": "success" }]);
+    let hinted =
+        || json!([{ "outcome": "failure", "retry_after_ms": 5_000 }, { "outcome": "success" }]);
     let mode = |mode: Value| json!({ "max_attempts": 3, "retry_after": mode });
     let budget = json!({
         "algorithm": "deposit_withdraw", "ttl_ms": 1_000, "min_per_sec": 1, "percent": 0,
     });
     let scenarios = vec![
-        scripted(json!({ "max_attempts": 9, "deadline_ms": 300 }), fails(), json!({
-            "attempts": 2, "result": "deadline", "delays_ms": [100], "elapsed_ms": 100,
-        })),
-        scripted(json!({ "max_attempts": 9, "deadline_ms": 301 }), fails(), json!({
-            "attempts": 3, "result": "deadline", "delays_ms": [100, 200], "elapsed_ms": 300,
-        })),
-        scripted(json!({ "max_attempts": null, "deadline_ms": 1_000 }), fails(), json!({
-            "attempts": 4, "result": "deadline", "elapsed_ms": 700,
-        })),
+        scripted(
+            json!({ "max_attempts": 9, "deadline_ms": 300 }),
+            fails(),
+            json!({
+                "attempts": 2, "result": "deadline", "delays_ms": [100], "elapsed_ms": 100,
+            }),
+        ),
+        scripted(
+            json!({ "max_attempts": 9, "deadline_ms": 301 }),
+            fails(),
+            json!({
+                "attempts": 3, "result": "deadline", "delays_ms": [100, 200], "elapsed_ms": 300,
+            }),
+        ),
+        scripted(
+            json!({ "max_attempts": null, "deadline_ms": 1_000 }),
+            fails(),
+            json!({
+                "attempts": 4, "result": "deadline", "elapsed_ms": 700,
+            }),
+        ),
         scripted(mode(json!({ "mode": "exact" })), hinted(), json!({ "delays_ms": [5_000] })),
         scripted(mode(json!({ "mode": "at_least" })), hinted(), json!({ "delays_ms": [5_000] })),
-        scripted(mode(json!({ "mode": "cap", "max_ms": 70 })), hinted(), json!({ "delays_ms": [70] })),
-        scripted(mode(json!({ "mode": "exact", "cap_ms": 70 })), hinted(), json!({
-            "result": "server_pushback",
-        })),
-        scripted(json!({ "max_attempts": 3 }), json!([{ "outcome": "fatal" }]), json!({
-            "attempts": 1, "result": "not_retryable",
-        })),
+        scripted(
+            mode(json!({ "mode": "cap", "max_ms": 70 })),
+            hinted(),
+            json!({ "delays_ms": [70] }),
+        ),
+        scripted(
+            mode(json!({ "mode": "exact", "cap_ms": 70 })),
+            hinted(),
+            json!({
+                "result": "server_pushback",
+            }),
+        ),
+        scripted(
+            json!({ "max_attempts": 3 }),
+            json!([{ "outcome": "fatal" }]),
+            json!({
+                "attempts": 1, "result": "not_retryable",
+            }),
+        ),
     ];
     let (failed, skipped, text) = report("retry", scenarios);
     assert_eq!((failed, skipped), (0, 0), "{text}");
     // The decision is replayed without a budget, so this one can only be seen on the layer.
-    let limited = scripted(json!({ "max_attempts": 3, "budget": budget }), fails(), json!({
-        "attempts": 2, "result": "budget_exhausted",
-    }));
+    let limited = scripted(
+        json!({ "max_attempts": 3, "budget": budget }),
+        fails(),
+        json!({
+            "attempts": 2, "result": "budget_exhausted",
+        }),
+    );
     let (failed, _, text) = report("retry", vec![limited]);
     assert_eq!(failed, 0, "{text}");
 }

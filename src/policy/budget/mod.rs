@@ -221,9 +221,7 @@ impl Budget {
 /// What calls pay under a valid configuration.
 fn terms(config: BudgetConfig) -> Terms {
     match config {
-        BudgetConfig::Share { ratio, per_second, ttl } => {
-            Terms::new(ratio, per_second, nanos(ttl))
-        }
+        BudgetConfig::Share { ratio, per_second, ttl } => Terms::new(ratio, per_second, nanos(ttl)),
         BudgetConfig::Grpc { .. } => Terms::new(0.0, 0.0, u64::MAX),
     }
 }

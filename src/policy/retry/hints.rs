@@ -39,12 +39,7 @@ pub enum HintMode {
 
 impl Default for Hints {
     fn default() -> Self {
-        Self {
-            mode: HintMode::Exact,
-            cap: Duration::from_secs(60),
-            jitter: 0.0,
-            restart: false,
-        }
+        Self { mode: HintMode::Exact, cap: Duration::from_secs(60), jitter: 0.0, restart: false }
     }
 }
 

@@ -175,8 +175,7 @@ impl Progress {
         }
         let own = rules.backoff.delay(self.retry, seen.random, self.previous);
         let attempts = self.attempts + 1;
-        let onwards =
-            Self { attempts, retry: self.retry.saturating_add(1), previous: Some(own) };
+        let onwards = Self { attempts, retry: self.retry.saturating_add(1), previous: Some(own) };
         let (delay, next) = match seen.hint {
             Some(Hint::After(hint)) => {
                 let delay = rules.hints.delay(hint, own, seen.random);
