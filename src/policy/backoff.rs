@@ -209,3 +209,25 @@ impl Backoff {
 fn whole(nanos: f64) -> Duration {
     Duration::from_nanos(nanos.round() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_delays_add_up() {
+        let ms = Duration::from_millis;
+        let sum = |backoff: Backoff, attempts| backoff.longest_sum(attempts);
+        assert_eq!(sum(Backoff::default(), 1), Duration::ZERO);
+        assert_eq!(sum(Backoff::default(), 3), ms(150));
+        // 50 ms doubled up to 25.6 s is cut off at 20 s, and 20 s each from there.
+        assert_eq!(sum(Backoff::default(), 12), ms(50 * 511 + 20_000 * 2));
+        let constant = Backoff::constant(ms(10));
+        assert_eq!(sum(constant, 1_001), ms(10_000));
+        assert_eq!(sum(constant, u32::MAX), ms(10) * (u32::MAX - 1));
+        assert_eq!(sum(Backoff::constant(Duration::MAX), u32::MAX), Duration::MAX);
+        let half = Jitter::Proportional(0.5);
+        assert_eq!(sum(constant.jitter(half), 3), ms(30));
+        assert_eq!(sum(Backoff::default().jitter(Jitter::Decorrelated), 3), ms(40_000));
+    }
+}

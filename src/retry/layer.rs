@@ -297,3 +297,40 @@ where
         self.project().driver.poll(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        plan::{BudgetFacts, Part},
+        policy::budget::config::BudgetConfig,
+    };
+
+    #[test]
+    fn a_stack_that_is_checked_hears_of_the_numbers() {
+        let parts = |config: RetryConfig| {
+            let layer = RetryLayer::new(config).expect("a valid config");
+            plan::record(|| drop(layer.layer(()))).1
+        };
+        let part = Part::Retry {
+            name: "db",
+            attempts: 3,
+            budget: Some(BudgetFacts { ratio: 0.2, per_second: 10.0 }),
+            longest_delays: Duration::from_millis(150),
+            retries_refusals: false,
+        };
+        assert_eq!(parts(RetryConfig::new("db")), [part]);
+        let [Part::Retry { budget: None, .. }] = parts(RetryConfig::new("db").no_budget())[..]
+        else {
+            panic!("there is no budget");
+        };
+        let grpc = RetryConfig::new("db").budget(BudgetConfig::grpc(10, 0.5)).retry_refusals(true);
+        let [Part::Retry { budget: Some(facts), retries_refusals: true, .. }] = parts(grpc)[..]
+        else {
+            panic!("there is a budget");
+        };
+        assert_eq!(facts, BudgetFacts { ratio: 0.5, per_second: 0.0 });
+    }
+}

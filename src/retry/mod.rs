@@ -127,8 +127,8 @@
 //! # Commands
 //!
 //! [`shadow`](RetryPolicy::shadow) makes one attempt and says by
-//! [`RetryEnd::Shadow`](crate::RetryEnd) where there would have been another; it clones nothing and takes
-//! no token, so that it cannot know which requests are not replayable. [`disable`](RetryPolicy::disable) makes
+//! [`RetryEnd::Shadow`](crate::RetryEnd) where there would have been another; it clones nothing and pays
+//! for nothing, so that it cannot know which requests are not replayable. [`disable`](RetryPolicy::disable) makes
 //! one attempt and counts nothing. [`reset`](RetryPolicy::reset) empties a budget of the policy's own.
 //!
 //! # Where it stands

@@ -9,23 +9,26 @@ use crate::{
     support::Told,
 };
 
-fn stack(inner: RetryConfig, told: &Told) -> (Scripted, usize) {
+/// The service, and how often the inner retry's budget was paid into.
+fn stack(inner: RetryConfig, told: &Told) -> (Scripted, u64) {
     let service = Scripted::new([down("down")]);
     let outer = RetryLayer::new(exact("outer")).unwrap();
     let inner = RetryLayer::with(inner, told.options()).unwrap();
+    let policy = inner.policy().clone();
     let mut stack = ServiceBuilder::new().layer(outer).layer(inner).service(service.probe());
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let answer = runtime.unwrap().block_on(ask(&mut stack));
-    assert!(answer.is_err());
-    (service.probe(), service.calls())
+    runtime.unwrap().block_on(async {
+        assert!(ask(&mut stack).await.is_err());
+        (service.probe(), policy.snapshot().budget.unwrap().calls)
+    })
 }
 
 #[test]
 fn a_nested_retry_makes_one_attempt_and_earns_nothing() {
     let told = Told::default();
-    let (service, calls) = stack(exact("inner"), &told);
-    assert_eq!(calls, 3);
+    let (service, paid_in) = stack(exact("inner"), &told);
+    assert_eq!((service.calls(), paid_in), (3, 0));
     let attempts: Vec<_> = service.seen().iter().map(|seen| seen.attempt).collect();
     assert_eq!(attempts, [Some(1), Some(2), Some(3)], "of the retry that retries");
     assert_eq!(ends(&told), vec![(1, RetryEnd::Nested); 3]);
@@ -34,8 +37,8 @@ fn a_nested_retry_makes_one_attempt_and_earns_nothing() {
 #[test]
 fn told_so_it_retries_all_the_same() {
     let told = Told::default();
-    let (service, calls) = stack(exact("inner").nested(true), &told);
-    assert_eq!(calls, 9);
+    let (service, paid_in) = stack(exact("inner").nested(true), &told);
+    assert_eq!((service.calls(), paid_in), (9, 3));
     let attempts: Vec<_> = service.seen().iter().map(|seen| seen.attempt).collect();
     assert_eq!(attempts, [1, 2, 3].repeat(3).into_iter().map(Some).collect::<Vec<_>>());
     assert_eq!(ends(&told), vec![(3, RetryEnd::AttemptsExhausted); 3]);

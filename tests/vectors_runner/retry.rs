@@ -295,14 +295,14 @@ fn call(plan: &Plan, script: &[Line]) -> Replay<Seen> {
                 }
             },
         };
-        let start = tokio::time::Instant::now();
+        let start = portcullis::clock::tokio_now();
         let call = retry.classify_with(ByLine).layer(below).oneshot(());
         let answer = match plan.deadline {
             None => call.await,
             Some(after) => deadline::within(after, call).await,
         };
         let mut seen = Seen {
-            elapsed: start.elapsed().as_millis(),
+            elapsed: (portcullis::clock::tokio_now() - start).as_millis(),
             service_calls: *calls.borrow() as u64,
             refused: answer.is_err_and(|error| error.is_rejected()),
             state: circuit.map_or_else(String::new, |circuit| circuit.state().to_string()),

@@ -30,7 +30,7 @@
 //! # Cost
 //!
 //! [`count_call`](Budget::count_call) is two additions in the thread's own memory; it reads the clock and
-//! takes a short lock once per batch of calls. Everything else takes the lock. A budget is 2.7 KiB.
+//! takes a short lock once per batch of calls. Everything else takes the lock. A budget is 3 KiB.
 
 pub mod config;
 mod ledger;

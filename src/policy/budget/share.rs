@@ -27,7 +27,7 @@ const LARGEST_BATCH: u64 = 64;
 pub(super) struct Share {
     origin: Instant,
     stripes: Box<[CachePadded<Stripe>]>,
-    books: Mutex<Books>,
+    books: Mutex<Box<Books>>,
 }
 
 /// One thread's calls, or those of all threads without a slot.
@@ -70,11 +70,11 @@ impl Share {
         Self {
             origin,
             stripes: (0..OWNED + 1).map(|_| CachePadded::new(stripe())).collect(),
-            books: Mutex::new(Books {
+            books: Mutex::new(Box::new(Books {
                 ledger: Ledger::new(terms),
                 batches: [Batch::default(); OWNED + 1],
                 epoch: 0,
-            }),
+            })),
         }
     }
 
@@ -99,7 +99,7 @@ impl Share {
     #[cold]
     fn begin_batch(&self, own: usize, before: u64, now: Instant) {
         let mut books = self.open(now);
-        let Books { ledger, batches, .. } = &mut *books;
+        let Books { ledger, batches, .. } = &mut **books;
         let (stripe, batch) = (&self.stripes[own], &mut batches[own]);
         if before < stripe.until.load(Ordering::Relaxed) {
             // Another thread of the same stripe has begun one meanwhile.
@@ -165,7 +165,7 @@ impl Share {
     }
 
     /// The books at this time, or a later one that somebody else has seen.
-    fn open(&self, now: Instant) -> MutexGuard<'_, Books> {
+    fn open(&self, now: Instant) -> MutexGuard<'_, Box<Books>> {
         let since = self.since(now);
         let mut books = self.books.lock();
         books.ledger.advance(since);
