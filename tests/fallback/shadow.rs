@@ -79,6 +79,18 @@ async fn in_shadow_answers_are_remembered_and_reported_with_their_age() {
     assert_eq!(log.take(), [], "too old by now");
 }
 
+/// What is only reported is not used: it is forgotten as if nobody had asked.
+#[tokio::test(start_paused = true)]
+async fn a_report_is_no_use_of_an_answer() {
+    let answers = LastGood::new(kept().max_keys(2)).unwrap();
+    answers.put(1, 1);
+    answers.put(2, 2);
+    answers.shadow();
+    assert_eq!(answers.call(1, || Err(())), Err(()));
+    answers.put(3, 3);
+    assert!(answers.get(&1).is_none() && answers.get(&2).is_some());
+}
+
 #[test]
 fn the_report_reads_as_a_sentence() {
     let age = Duration::from_millis(1_500);
@@ -155,6 +167,19 @@ fn a_command_acts_at_once() {
     assert_eq!(caller.finish(&mut response), fault());
 }
 
+/// The same without Tower.
+#[test]
+fn a_future_that_began_while_disabled_is_not_answered_later() {
+    let policy = FallbackPolicy::new(config()).unwrap();
+    let caller = Caller::new();
+    let run = || Box::pin(policy.run(std::future::ready(down()), |_| Ok(7)));
+    policy.disable();
+    let mut response = run();
+    policy.enable();
+    assert_eq!(caller.finish(&mut response), down::<u32>());
+    assert_eq!(caller.finish(&mut run()), Ok(7));
+}
+
 #[test]
 fn readiness_errors_pass_in_shadow_and_disabled() {
     let log = Log::default();
@@ -164,14 +189,19 @@ fn readiness_errors_pass_in_shadow_and_disabled() {
     probe.readiness(Readiness::Fails("gone"));
     let gone = |answer| matches!(answer, Poll::Ready(Err(Error::Inner(Fault("gone")))));
     let caller = Caller::new();
-    let layer = policy.function(|_: Failed<Answered, TestError>| Ok(Answered));
+    let judged = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&judged);
+    let layer = policy.function(|_: Failed<Answered, TestError>| Ok(Answered)).when(move |_| {
+        count.fetch_add(1, SeqCst);
+        true
+    });
     let mut service = layer.layer(inner.clone());
     policy.shadow();
     assert!(gone(caller.ready(&mut service)));
-    assert_eq!(log.take(), [would(AnswerSource::Function)]);
+    assert_eq!((log.take(), judged.load(SeqCst)), (vec![would(AnswerSource::Function)], 1));
     policy.disable();
     assert!(gone(caller.ready(&mut service)));
-    assert_eq!(log.take(), []);
+    assert_eq!((log.take(), judged.load(SeqCst)), (vec![], 1), "nor is it judged");
     // Without a request there is no key, so nothing can be said of it.
     let layer = answers.layer(|ask: &Ask| Some(ask.0)).keep(|_: &Answered| (), |(), _| Answered);
     let mut service = layer.layer(inner);
