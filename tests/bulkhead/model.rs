@@ -450,3 +450,49 @@ proptest! {
         pair.end();
     }
 }
+
+/// Times are remembered, and those of the ones that have gone are not kept for long.
+#[test]
+fn one_that_waits_is_not_forgotten_while_many_come_and_go() {
+    let slots = Slots::new(BulkheadConfig::new("model", 1).queue(2).max_wait(ms(100))).unwrap();
+    let start = portcullis::clock::tokio_now();
+    let (Verdict::Admitted(busy), _) = slots.enter(start, None, 0) else { panic!("empty") };
+    let (Verdict::Queued(waits), _) = slots.enter(start, None, 1) else { panic!("full") };
+    for _ in 0..1_000 {
+        let (Verdict::Queued(other), _) = slots.enter(start, None, 2) else { panic!("room") };
+        assert_eq!(slots.cancel(other, start).left, 1);
+    }
+    let change = slots.leave(busy, start + ms(100));
+    assert_eq!((change.left, change.let_in.is_none()), (1, true));
+    let late = slots.ask(waits, start + ms(100)).0;
+    assert!(matches!(late, Verdict::Rejected(Reason::QueueTimeout)));
+}
+
+/// A place is used again, and the time of the one who had it means nothing to the next.
+#[test]
+fn a_newcomer_does_not_inherit_the_end_of_a_wait() {
+    let slots = Slots::new(BulkheadConfig::new("model", 1).queue(1).max_wait(ms(100))).unwrap();
+    let start = portcullis::clock::tokio_now();
+    let (Verdict::Admitted(busy), _) = slots.enter(start, None, 0) else { panic!("empty") };
+    let (Verdict::Queued(first), _) = slots.enter(start, None, 1) else { panic!("full") };
+    assert_eq!(slots.cancel(first, start).left, 1);
+    let (Verdict::Queued(second), _) = slots.enter(start + ms(60), None, 2) else { panic!("full") };
+    let change = slots.leave(busy, start + ms(159));
+    assert_eq!(change.let_in.map(|next| next.kept), Some(2));
+    assert!(matches!(slots.ask(second, start + ms(159)).0, Verdict::Admitted(_)));
+}
+
+/// What belongs to another bulkhead changes nothing here.
+#[test]
+fn strangers_give_nothing_back() {
+    let new = || Slots::new(BulkheadConfig::new("model", 1).queue(1)).unwrap();
+    let (ours, other) = (new(), new());
+    let now = portcullis::clock::tokio_now();
+    let (Verdict::Admitted(stranger), _) = other.enter(now, None, 1) else { panic!("empty") };
+    let (Verdict::Queued(ticket), _) = other.enter(now, None, 2) else { panic!("full") };
+    assert_eq!(seen([ours.leave(stranger, now)]), NOTHING);
+    assert!(matches!(ours.ask(ticket, now).0, Verdict::Rejected(Reason::QueueTimeout)));
+    let seen = ours.snapshot();
+    assert_eq!((seen.in_flight, seen.queued, seen.limit), (0, 0, 1));
+    assert!(ours.try_enter().is_ok() && ours.try_enter().is_err());
+}
