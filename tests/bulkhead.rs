@@ -23,5 +23,7 @@ mod model;
 mod operators;
 #[path = "bulkhead/queue.rs"]
 mod queue;
+#[path = "bulkhead/reference.rs"]
+mod reference;
 #[path = "bulkhead/threads.rs"]
 mod threads;

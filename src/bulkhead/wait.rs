@@ -47,21 +47,17 @@ impl<R: Deref<Target = Core> + Clone> Future for Wait<R> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let mut until = match this.place.ask(CLOCK, cx.waker()) {
-            Ok(until) => until,
-            Err(answer) => return Poll::Ready(answer),
-        };
-        while let Some(due) = until {
-            if this.timer.as_mut().poll_until(due, cx).is_pending() {
-                break;
-            }
-            // The time that the timer has waited for, whatever a clock says by now.
-            until = match this.place.ask(due, cx.waker()) {
-                Ok(until) => until,
+        let mut asked = this.place.ask(CLOCK, cx.waker());
+        loop {
+            let until = match asked {
                 Err(answer) => return Poll::Ready(answer),
+                Ok(None) => return Poll::Pending,
+                Ok(Some(until)) => until,
             };
+            ready!(this.timer.as_mut().poll_until(until, cx));
+            // The time that the timer has waited for, whatever a clock says by now.
+            asked = this.place.ask(until, cx.waker());
         }
-        Poll::Pending
     }
 }
 

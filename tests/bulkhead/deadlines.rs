@@ -70,8 +70,8 @@ async fn a_deadline_seen_by_a_poll_counts_as_well() {
     // A later one changes nothing, nor does the end of an earlier one.
     let mut waits = Box::pin(deadline::enter(after(300), || slots.acquire()));
     let caller = Caller::new();
-    assert!(deadline::enter(after(500), || caller.poll(&mut waits)).is_pending());
     assert!(deadline::enter(after(200), || caller.poll(&mut waits)).is_pending());
+    assert!(deadline::enter(after(500), || caller.poll(&mut waits)).is_pending());
     advance(199 * MS).await;
     assert!(caller.poll(&mut waits).is_pending());
     advance(MS).await;

@@ -11,6 +11,8 @@ use portcullis::{
 };
 use proptest::prelude::*;
 
+use crate::reference::{NOTHING, Reference, Seen, Setting, Time, ms};
+
 #[derive(Clone, Debug)]
 enum Step {
     /// With a deadline so many milliseconds from now, maybe in the past.
@@ -25,28 +27,6 @@ enum Step {
     Resize(usize),
     Reconfigure(Setting),
     Command(Command),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Setting {
-    limit: usize,
-    queue: usize,
-    max_wait: Option<u8>,
-    order: QueueOrder,
-}
-
-impl Setting {
-    fn config(self) -> BulkheadConfig {
-        let max_wait = self.max_wait.map_or(Duration::MAX, ms);
-        BulkheadConfig::new("model", self.limit)
-            .queue(self.queue)
-            .max_wait(max_wait)
-            .order(self.order)
-    }
-}
-
-fn ms(ms: u8) -> Duration {
-    Duration::from_millis(ms.into())
 }
 
 fn setting() -> impl Strategy<Value = Setting> {
@@ -82,203 +62,6 @@ fn step() -> impl Strategy<Value = Step> {
         2 => command.prop_map(Step::Command),
     ]
 }
-
-/// Milliseconds since the start.
-type Time = i64;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Stand {
-    Waiting,
-    In,
-    Passed,
-    Out(Reason),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Waiter {
-    id: u32,
-    stand: Stand,
-    since: Time,
-    wait_ends: Option<Time>,
-    deadline: Option<Time>,
-}
-
-impl Waiter {
-    /// Whether its time is over, and why.
-    fn over(&self, now: Time) -> Option<Reason> {
-        let over = |time: Option<Time>| time.filter(|time| *time <= now);
-        match (over(self.wait_ends), over(self.deadline)) {
-            (None, None) => None,
-            (Some(_), None) => Some(Reason::QueueTimeout),
-            (None, Some(_)) => Some(Reason::DeadlineTooShort),
-            (Some(wait), Some(deadline)) if deadline <= wait => Some(Reason::DeadlineTooShort),
-            _ => Some(Reason::QueueTimeout),
-        }
-    }
-}
-
-/// What a step changed, in both: freed, who was let in after how long and with a slot, how many left.
-type Seen = (bool, Vec<(u32, Time, bool)>, usize);
-
-/// The obvious bulkhead.
-#[derive(Debug)]
-struct Reference {
-    setting: Setting,
-    mode: Mode,
-    in_flight: usize,
-    /// Everybody with a ticket, in the order of coming.
-    waiters: VecDeque<Waiter>,
-    rejected: u64,
-}
-
-impl Reference {
-    fn waiting(&self) -> usize {
-        self.waiters.iter().filter(|waiter| waiter.stand == Stand::Waiting).count()
-    }
-
-    fn expire(&mut self, now: Time) -> usize {
-        let mut left = 0;
-        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.stand == Stand::Waiting) {
-            if let Some(reason) = waiter.over(now) {
-                waiter.stand = Stand::Out(reason);
-                left += 1;
-            }
-        }
-        left
-    }
-
-    fn let_in(&mut self, now: Time) -> Option<(u32, Time, bool)> {
-        if self.in_flight >= self.setting.limit {
-            return None;
-        }
-        let mut waiting = self.waiters.iter_mut().filter(|waiter| waiter.stand == Stand::Waiting);
-        let next = match self.setting.order {
-            QueueOrder::Lifo => waiting.next_back(),
-            _ => waiting.next(),
-        }?;
-        next.stand = Stand::In;
-        self.in_flight += 1;
-        Some((next.id, now - next.since, true))
-    }
-
-    fn freed(&mut self, now: Time) -> Seen {
-        self.in_flight -= 1;
-        let left = self.expire(now);
-        (true, self.let_in(now).into_iter().collect(), left)
-    }
-
-    fn try_enter(&mut self) -> Result<Admission, Reason> {
-        if self.mode == Mode::Disabled {
-            return Ok(Admission::Pass { would_reject: None });
-        }
-        if self.waiting() == 0 && self.in_flight < self.setting.limit {
-            self.in_flight += 1;
-            return Ok(Admission::Slot);
-        }
-        self.rejected += 1;
-        match self.mode {
-            Mode::Shadow => Ok(Admission::Pass { would_reject: Some(Reason::BulkheadFull) }),
-            _ => Err(Reason::BulkheadFull),
-        }
-    }
-
-    /// `Ok(None)` is queued.
-    fn enter(
-        &mut self,
-        id: u32,
-        now: Time,
-        deadline: Option<Time>,
-    ) -> (Result<Option<Admission>, Reason>, Seen) {
-        if self.mode != Mode::Enforce {
-            return (self.try_enter().map(Some), NOTHING);
-        }
-        let left = self.expire(now);
-        let seen = (false, Vec::new(), left);
-        if self.waiting() == 0 && self.in_flight < self.setting.limit {
-            self.in_flight += 1;
-            return (Ok(Some(Admission::Slot)), seen);
-        }
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            self.rejected += 1;
-            return (Err(Reason::DeadlineTooShort), seen);
-        }
-        if self.waiting() >= self.setting.queue {
-            self.rejected += 1;
-            return (Err(Reason::BulkheadFull), seen);
-        }
-        let wait_ends = self.setting.max_wait.map(|wait| now + Time::from(wait));
-        let waiter = Waiter { id, stand: Stand::Waiting, since: now, wait_ends, deadline };
-        self.waiters.push_back(waiter);
-        (Ok(None), seen)
-    }
-
-    fn ask(&mut self, id: u32, now: Time) -> (Result<Option<Admission>, Reason>, Seen) {
-        let left = self.expire(now);
-        let at = self.waiters.iter().position(|waiter| waiter.id == id).unwrap();
-        let waiter = self.waiters[at];
-        if waiter.stand == Stand::Waiting {
-            return (Ok(None), (false, Vec::new(), left));
-        }
-        self.waiters.remove(at);
-        let mut seen = (false, Vec::new(), left);
-        let verdict = match waiter.stand {
-            Stand::In => {
-                let late = waiter.deadline.is_some_and(|deadline| deadline <= now);
-                if late && self.mode == Mode::Enforce {
-                    self.rejected += 1;
-                    let freed = self.freed(now);
-                    seen = (true, freed.1, left + freed.2);
-                    Err(Reason::DeadlineTooShort)
-                } else {
-                    Ok(Some(Admission::Slot))
-                }
-            }
-            Stand::Passed => Ok(Some(Admission::Pass { would_reject: None })),
-            Stand::Out(reason) => {
-                self.rejected += 1;
-                Err(reason)
-            }
-            Stand::Waiting => unreachable!("taken out above"),
-        };
-        (verdict, seen)
-    }
-
-    fn cancel(&mut self, id: u32, now: Time) -> Seen {
-        let at = self.waiters.iter().position(|waiter| waiter.id == id).unwrap();
-        match self.waiters.remove(at).unwrap().stand {
-            Stand::Waiting => (false, Vec::new(), 1),
-            Stand::In => self.freed(now),
-            Stand::Passed | Stand::Out(_) => NOTHING,
-        }
-    }
-
-    fn reconfigure(&mut self, setting: Setting, now: Time) -> Seen {
-        self.setting = setting;
-        let left = self.expire(now);
-        (false, std::iter::from_fn(|| self.let_in(now)).collect(), left)
-    }
-
-    fn command(&mut self, command: Command, now: Time) -> Seen {
-        match command {
-            Command::Shadow => self.mode = Mode::Shadow,
-            Command::Disable => self.mode = Mode::Disabled,
-            Command::Enable => self.mode = Mode::Enforce,
-            _ => self.rejected = 0,
-        }
-        if self.mode == Mode::Enforce {
-            return NOTHING;
-        }
-        let left = self.expire(now);
-        let mut passed = Vec::new();
-        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.stand == Stand::Waiting) {
-            waiter.stand = Stand::Passed;
-            passed.push((waiter.id, now - waiter.since, false));
-        }
-        (false, passed, left)
-    }
-}
-
-const NOTHING: Seen = (false, Vec::new(), 0);
 
 /// The two side by side.
 struct Pair {
@@ -449,4 +232,50 @@ proptest! {
         steps.into_iter().for_each(|step| pair.step(step));
         pair.end();
     }
+}
+
+/// Times are remembered, and those of the ones that have gone are not kept for long.
+#[test]
+fn one_that_waits_is_not_forgotten_while_many_come_and_go() {
+    let slots = Slots::new(BulkheadConfig::new("model", 1).queue(2).max_wait(ms(100))).unwrap();
+    let start = portcullis::clock::tokio_now();
+    let (Verdict::Admitted(busy), _) = slots.enter(start, None, 0) else { panic!("empty") };
+    let (Verdict::Queued(waits), _) = slots.enter(start, None, 1) else { panic!("full") };
+    for _ in 0..1_000 {
+        let (Verdict::Queued(other), _) = slots.enter(start, None, 2) else { panic!("room") };
+        assert_eq!(slots.cancel(other, start).left, 1);
+    }
+    let change = slots.leave(busy, start + ms(100));
+    assert_eq!((change.left, change.let_in.is_none()), (1, true));
+    let late = slots.ask(waits, start + ms(100)).0;
+    assert!(matches!(late, Verdict::Rejected(Reason::QueueTimeout)));
+}
+
+/// A place is used again, and the time of the one who had it means nothing to the next.
+#[test]
+fn a_newcomer_does_not_inherit_the_end_of_a_wait() {
+    let slots = Slots::new(BulkheadConfig::new("model", 1).queue(1).max_wait(ms(100))).unwrap();
+    let start = portcullis::clock::tokio_now();
+    let (Verdict::Admitted(busy), _) = slots.enter(start, None, 0) else { panic!("empty") };
+    let (Verdict::Queued(first), _) = slots.enter(start, None, 1) else { panic!("full") };
+    assert_eq!(slots.cancel(first, start).left, 1);
+    let (Verdict::Queued(second), _) = slots.enter(start + ms(60), None, 2) else { panic!("full") };
+    let change = slots.leave(busy, start + ms(159));
+    assert_eq!(change.let_in.map(|next| next.kept), Some(2));
+    assert!(matches!(slots.ask(second, start + ms(159)).0, Verdict::Admitted(_)));
+}
+
+/// What belongs to another bulkhead changes nothing here.
+#[test]
+fn strangers_give_nothing_back() {
+    let new = || Slots::new(BulkheadConfig::new("model", 1).queue(1)).unwrap();
+    let (ours, other) = (new(), new());
+    let now = portcullis::clock::tokio_now();
+    let (Verdict::Admitted(stranger), _) = other.enter(now, None, 1) else { panic!("empty") };
+    let (Verdict::Queued(ticket), _) = other.enter(now, None, 2) else { panic!("full") };
+    assert_eq!(seen([ours.leave(stranger, now)]), NOTHING);
+    assert!(matches!(ours.ask(ticket, now).0, Verdict::Rejected(Reason::QueueTimeout)));
+    let seen = ours.snapshot();
+    assert_eq!((seen.in_flight, seen.queued, seen.limit), (0, 0, 1));
+    assert!(ours.try_enter().is_ok() && ours.try_enter().is_err());
 }

@@ -14,6 +14,9 @@ const NONE: u32 = u32::MAX;
 /// A heap of fewer entries is not worth tidying.
 const TIDY_ABOVE: usize = 32;
 
+/// When somebody is due, its place, and the place's generation; the earliest first.
+type Due = Reverse<(Instant, u32, u32)>;
+
 /// What has become of one that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stand {
@@ -69,9 +72,8 @@ pub(super) struct Line<T> {
     oldest: u32,
     newest: u32,
     len: u32,
-    /// When somebody is due: time, place, and its generation. Entries of those that went earlier stay
-    /// until they come up or are tidied away.
-    due: BinaryHeap<Reverse<(Instant, u32, u32)>>,
+    /// Entries of those that went earlier stay until they come up or are tidied away.
+    due: BinaryHeap<Due>,
 }
 
 impl<T> Line<T> {
@@ -149,7 +151,7 @@ impl<T> Line<T> {
         let Some(due) = ticket.until else { return };
         if self.due.len() > TIDY_ABOVE + 2 * self.len() {
             let places = &self.places;
-            self.due.retain(|entry| is_due(places, entry));
+            self.due.retain(|entry| waits(places, entry));
         }
         self.due.push(Reverse((due, ticket.place, ticket.generation)));
     }
@@ -159,7 +161,7 @@ impl<T> Line<T> {
         let mut gone = 0;
         while let Some(entry) = self.due.peek().copied().filter(|Reverse((due, ..))| *due <= now) {
             self.due.pop();
-            if is_due(&self.places, &entry) {
+            if waits(&self.places, &entry) {
                 let Reverse((_, place, _)) = entry;
                 let why = self.places[place as usize].why();
                 self.unlink(place, Stand::Out(why));
@@ -254,11 +256,9 @@ impl<T> Line<T> {
     }
 }
 
-/// Whether an entry of the heap still says when somebody who waits is due.
-fn is_due<T>(
-    places: &[Place<T>],
-    Reverse((due, place, generation)): &Reverse<(Instant, u32, u32)>,
-) -> bool {
+/// Whether an entry of the heap is that of somebody who still waits. A deadline that has shrunk leaves the
+/// entry of a later time behind, which comes up when its waiter is gone.
+fn waits<T>(places: &[Place<T>], Reverse((_, place, generation)): &Due) -> bool {
     let place = &places[*place as usize];
-    place.generation == *generation && place.stand == Stand::Waiting && place.due() == Some(*due)
+    place.generation == *generation && place.stand == Stand::Waiting
 }
