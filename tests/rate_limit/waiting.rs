@@ -260,7 +260,7 @@ async fn whose_turn_has_come_keeps_it_through_a_change_of_the_rate() {
     first.goes();
     let second = waiter(&limiter, 1, up_to(1));
     advance(SECOND).await;
-    limiter.reconfigure(per_second(10, 5)).unwrap();
+    limiter.reconfigure(per_second(10, 500)).unwrap();
     drop(second);
     assert_eq!(limiter.remaining(), 0, "of tokens of another rate nothing comes back");
 }
