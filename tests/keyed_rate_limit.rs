@@ -191,6 +191,16 @@ async fn minutes_at_an_awkward_rate_change_nothing() {
             );
         }
     }
+    // Neither is the bucket that keys without room share in another time.
+    let one = RateLimiters::new(limiters.config(), 1, Options::new()).expect("a valid config");
+    for _ in 0..5 {
+        one.try_acquire_n(&1_u32, 2).expect("full");
+        one.try_acquire_n(&2, 2).expect("the shared bucket is full");
+        refused(one.try_acquire(&3), Reason::RateLimited, Some(Duration::from_nanos(1_001)));
+        advance(Duration::from_nanos(1_000)).await;
+        refused(one.try_acquire(&3), Reason::RateLimited, Some(Duration::from_nanos(1)));
+        advance(200 * SECOND).await;
+    }
     // Longer than can be counted in units at all.
     advance(Duration::from_secs(300 * 365 * 86_400)).await;
     assert_eq!(limiters.remaining(&1), 2);

@@ -116,3 +116,22 @@ fn the_bound_holds_among_threads_and_no_place_is_lost() {
         assert_eq!((own.count(), buckets.len()), (max_keys, max_keys));
     }
 }
+
+/// A thread that read the clock and then slept comes after another has dropped the key as full: it gets what
+/// is there by then, and its tokens come back from then on.
+#[test]
+fn a_clock_that_was_read_too_early_brings_no_token_twice() {
+    let start = start();
+    let at = |micros| start + Duration::from_micros(micros);
+    let config = RateLimitConfig::per_second("clients", 1_000).burst(5);
+    let buckets: Buckets<u32> = Buckets::new(config, 1, start).expect("a valid config");
+    buckets.try_acquire(&1, 5, at(10_000)).expect("full");
+    // Full at 15 ms, and dropped for another, which goes.
+    buckets.try_acquire(&2, 1, at(15_000)).expect("there is room");
+    assert!(buckets.remove(&2));
+    buckets.try_acquire(&1, 5, at(10_500)).expect("full since");
+    for (micros, tokens) in [(15_500, 0), (15_999, 0), (16_000, 1), (19_999, 4)] {
+        assert_eq!(buckets.level(&1, at(micros)).remaining, tokens, "at {micros}");
+        assert!(buckets.try_acquire(&1, tokens + 1, at(micros)).is_err());
+    }
+}

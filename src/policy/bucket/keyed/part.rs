@@ -322,3 +322,52 @@ fn idle(rate: &Rate) -> u64 {
     // What is too long to count is longer than any part goes without a new origin.
     rate.whole().max(rate.units(IDLE).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What the hand leaves out because no bucket can be full is none that is full, through whatever else
+    /// happens in the middle of its turn.
+    #[test]
+    fn no_bucket_is_full_before_the_time_that_the_hand_goes_by() {
+        let hasher = RandomState::default();
+        let rates = [(1, 5), (3, 4), (999_983, 7), (0, 3)]
+            .map(|(permits, burst)| Rate::new(permits, Duration::from_secs(1), burst).unwrap());
+        for seed in 0..50 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut part: Part<u64> = Part::new(rates[0], 100);
+            let mut nanos = 0;
+            for _ in 0..2_000 {
+                let mut garbage = Garbage::new();
+                let most = 1 << random.u32(..34);
+                nanos += random.u64(..most);
+                match random.u32(..100) {
+                    0 => part.change_rate(*random.choice(&rates).unwrap(), nanos),
+                    1 => nanos += 300_000_000_000,
+                    2 => drop(part.clear(&mut garbage)),
+                    _ => {}
+                }
+                let now = part.now(nanos);
+                let (key, n) = (random.u64(..200), random.u64(1..4));
+                let hash = hasher.hash_one(key);
+                match random.u32(..4) {
+                    0 => drop(part.tidy(now, &mut garbage)),
+                    1 => drop(part.make_room(now, &mut garbage)),
+                    _ if part.take_known(hash, &key, now, n).is_some() => {}
+                    _ => {
+                        let Ask::Granted { full_at } = part.rate().ask(0, now, n) else { continue };
+                        if part.is_dense() {
+                            part.lay_out(now, &hasher, &mut garbage);
+                        }
+                        part.insert(hash, key, full_at, &hasher);
+                    }
+                }
+                let first = part.table.iter().map(|(_, full_at)| *full_at).min();
+                assert!(first.is_none_or(|first| part.none_before <= first), "seed {seed}");
+            }
+        }
+    }
+}
