@@ -17,7 +17,12 @@ use std::{
 
 use allocation_counter::measure;
 use portcullis::{
-    AtCap, Backoff, Bulkhead, BulkheadConfig, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, ErrorLayer, Event, Failed, FallbackConfig, FallbackPolicy, HalfOpen, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Keys, LastGood, LastGoodConfig, Options, QueuedBulkheadLayer, RateLimitConfig, RateLimitLayer, RateLimiter, RateLimiters, Reason, RetryConfig, RetryEnd, RetryLayer, RetryPolicy, WaitingRateLimitLayer, Waits, Window, circuit_breaker::Permit,
+    AtCap, Backoff, Bulkhead, BulkheadConfig, Circuit, CircuitBreakerConfig, CircuitBreakerLayer,
+    Circuits, Error, ErrorLayer, Event, Failed, FallbackConfig, FallbackPolicy, HalfOpen,
+    KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Keys, LastGood, LastGoodConfig, Options,
+    QueuedBulkheadLayer, RateLimitConfig, RateLimitLayer, RateLimiter, RateLimiters, Reason,
+    RetryConfig, RetryEnd, RetryLayer, RetryPolicy, WaitingRateLimitLayer, Waits, Window,
+    circuit_breaker::Permit,
 };
 use tower::{Layer, Service, ServiceBuilder};
 

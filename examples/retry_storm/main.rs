@@ -114,7 +114,7 @@ fn naive(seed: u64) -> RetryConfig {
 }
 
 fn backoff(jitter: Jitter) -> Backoff {
-    Backoff::exponential(Duration::from_millis(200), 2.0, Duration::from_secs(5)).jitter(jitter)
+    Backoff::exponential(Duration::from_millis(200), 2.0).jitter(jitter)
 }
 
 /// What the library does unless told otherwise, but for the number of attempts and the first delay.

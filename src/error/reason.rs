@@ -77,7 +77,6 @@ impl Reason {
     /// Whether a refusal for this reason implies that the service may have seen the request.
     ///
     /// A retry layer can set the flag on any rejection, see [`Rejection::attempted`](crate::Rejection::attempted).
-    /// A retry layer can set the flag on any rejection, see [`Rejection::attempted`](super::Rejection::attempted).
     pub const fn attempted(self) -> bool {
         matches!(self, Self::Timeout | Self::Panicked)
     }

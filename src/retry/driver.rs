@@ -72,7 +72,6 @@ impl<A, F, E, C, H: Deref<Target = Core>> Driver<A, F, E, C, H> {
     /// A call whose first attempt has begun.
     #[inline]
     pub(super) fn new(future: F, again: Option<A>, classify: C, held: Held<H>) -> Self {
-    pub(super) fn new(future: F, again: Option<A>, classify: C, held: Held) -> Self {
         Self { state: State::Calling { future }, again, classify, kept: None, seen: false, held }
     }
 }

@@ -320,6 +320,7 @@ mod tests {
             budget: Some(BudgetFacts { ratio: 0.2, per_second: 10.0 }),
             longest_delays: Duration::from_millis(150),
             retries_refusals: false,
+            nested: false,
         };
         assert_eq!(parts(RetryConfig::new("db")), [part]);
         let [Part::Retry { budget: None, .. }] = parts(RetryConfig::new("db").no_budget())[..]

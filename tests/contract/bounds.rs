@@ -12,7 +12,12 @@ use std::{
 };
 
 use portcullis::{
-    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, CatchPanicConfig, CatchPanicLayer, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Error, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig, RateLimitLayer, RateLimiter, RateLimiters, Reason, Registry, Rejection, RetryBudget, RetryConfig, RetryLayer, TimeoutConfig, TimeoutLayer, WaitingRateLimitLayer, Waits, policy::bucket::Buckets,
+    BoxError, Bulkhead, BulkheadConfig, BulkheadLayer, CarryRejection, CatchPanicConfig,
+    CatchPanicLayer, Circuit, CircuitBreaker, CircuitBreakerConfig, CircuitBreakerLayer, Error,
+    ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome, RateLimitConfig,
+    RateLimitLayer, RateLimiter, RateLimiters, Reason, Registry, Rejection, RetryBudget,
+    RetryConfig, RetryLayer, TimeoutConfig, TimeoutLayer, WaitingRateLimitLayer, Waits,
+    policy::bucket::Buckets,
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, service_fn,

@@ -107,7 +107,6 @@ fn an_answer_is_found_while_the_table_is_being_resized() {
     on_threads(THREADS, |thread| {
         if thread == 0 {
             while at_work.load(SeqCst) > 0 {
-                let _ = bounds.map(|most| answers.reconfigure(kept().max_keys(most)).unwrap());
                 for most in bounds {
                     answers.reconfigure(kept().max_keys(most)).unwrap();
                 }
