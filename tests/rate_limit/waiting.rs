@@ -278,6 +278,22 @@ async fn a_reset_serves_the_line_from_a_full_bucket() {
     line[0].stays();
 }
 
+/// It has no tokens then, and gives none back.
+#[tokio::test(start_paused = true)]
+async fn one_that_can_never_go_after_a_reset_is_refused_when_it_asks() {
+    let limiter = drained(10, 3);
+    let mut asks = waiter(&limiter, 3, up_to(5));
+    let leaves = waiter(&limiter, 3, up_to(5));
+    limiter.reconfigure(per_second(10, 2)).unwrap();
+    limiter.reset();
+    limiter.try_acquire_n(2).unwrap();
+    limiter.reconfigure(per_second(5, 2)).unwrap();
+    let Poll::Ready(Err(refusal)) = asks.poll() else { panic!("it can never go") };
+    assert_eq!((refusal.reason(), refusal.retry_after()), (Reason::OverBurst, None));
+    drop(leaves);
+    assert_eq!((limiter.queued(), limiter.snapshot().tokens), (0, 0.0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn in_shadow_or_disabled_nobody_waits() {
     for command in [RateLimiter::shadow, RateLimiter::disable] {
