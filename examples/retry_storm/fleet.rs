@@ -16,42 +16,42 @@ use tower::{Service, ServiceExt, util::BoxCloneService};
 use crate::service::{Backend, END, Seen, TROUBLE};
 
 /// Processes, and calls a second that each of them makes.
-pub const PROCESSES: u64 = 10;
-pub const RATE: f64 = 70.0;
+pub(crate) const PROCESSES: u64 = 10;
+pub(crate) const RATE: f64 = 70.0;
 
 /// What a process calls.
-pub type Client = BoxCloneService<u64, (), BoxError>;
+pub(crate) type Client = BoxCloneService<u64, (), BoxError>;
 
 /// How a process calls the service.
-pub struct Strategy {
-    pub name: &'static str,
+pub(crate) struct Strategy {
+    pub(crate) name: &'static str,
     /// Makes the stack of the process with this number.
-    pub client: fn(Backend, u64) -> Result<Client, BoxError>,
+    pub(crate) client: fn(Backend, u64) -> Result<Client, BoxError>,
 }
 
 /// Calls that began in one second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Second {
-    pub calls: u32,
-    pub succeeded: u32,
+pub(crate) struct Second {
+    pub(crate) calls: u32,
+    pub(crate) succeeded: u32,
 }
 
 impl Second {
-    pub fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         if self.calls == 0 { 1.0 } else { f64::from(self.succeeded) / f64::from(self.calls) }
     }
 }
 
 /// How it went.
-pub struct Story {
-    pub name: &'static str,
-    pub seen: Vec<Seen>,
-    pub answered: Vec<Second>,
+pub(crate) struct Story {
+    pub(crate) name: &'static str,
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) answered: Vec<Second>,
 }
 
 impl Story {
     /// Requests that the service saw per call, in these seconds.
-    pub fn amplification(&self, seconds: std::ops::Range<u64>) -> f64 {
+    pub(crate) fn amplification(&self, seconds: std::ops::Range<u64>) -> f64 {
         let seconds = seconds.start as usize..seconds.end as usize;
         let came: u32 = self.seen[seconds.clone()].iter().map(|seen| seen.came).sum();
         let calls: u32 = self.answered[seconds].iter().map(|second| second.calls).sum();
@@ -59,7 +59,7 @@ impl Story {
     }
 
     /// The share of calls that succeeded, in these seconds.
-    pub fn share(&self, seconds: std::ops::Range<u64>) -> f64 {
+    pub(crate) fn share(&self, seconds: std::ops::Range<u64>) -> f64 {
         let seconds = &self.answered[seconds.start as usize..seconds.end as usize];
         let calls: u32 = seconds.iter().map(|second| second.calls).sum();
         let succeeded: u32 = seconds.iter().map(|second| second.succeeded).sum();
@@ -67,12 +67,12 @@ impl Story {
     }
 
     /// The most requests that the service saw in one second.
-    pub fn peak(&self) -> u32 {
+    pub(crate) fn peak(&self) -> u32 {
         self.seen.iter().map(|seen| seen.came).max().unwrap_or(0)
     }
 
     /// How long after the trouble it takes until all calls succeed for three seconds running.
-    pub fn recovery(&self) -> Option<u64> {
+    pub(crate) fn recovery(&self) -> Option<u64> {
         let after = &self.answered[TROUBLE.end as usize..END as usize];
         let well = |seconds: &[Second]| seconds.iter().all(|second| second.share() > 0.99);
         after.windows(3).position(well).map(|second| second as u64)
@@ -80,7 +80,7 @@ impl Story {
 }
 
 /// Plays the story through, in virtual time.
-pub fn play(strategy: &Strategy) -> Result<Story, BoxError> {
+pub(crate) fn play(strategy: &Strategy) -> Result<Story, BoxError> {
     let runtime =
         runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(run(strategy))

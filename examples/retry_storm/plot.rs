@@ -19,7 +19,7 @@ const COLOURS: [RGBColor; 6] = [
 ];
 
 /// Draws the load that each strategy puts on the service, and the share of calls that succeed.
-pub fn draw(path: &Path, stories: &[Story]) -> Result<(), Box<dyn Error>> {
+pub(crate) fn draw(path: &Path, stories: &[Story]) -> Result<(), Box<dyn Error>> {
     let root = SVGBackend::new(path, (960, 900)).into_drawing_area();
     root.fill(&WHITE)?;
     let (load, answers) = root.split_vertically(450);

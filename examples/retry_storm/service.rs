@@ -12,17 +12,17 @@ use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
 /// How much the service can do in a second while it is well, and during its trouble.
-pub const CAPACITY: f64 = 1_000.0;
-pub const TROUBLED: f64 = 350.0;
+pub(crate) const CAPACITY: f64 = 1_000.0;
+pub(crate) const TROUBLED: f64 = 350.0;
 /// When the trouble begins and ends, and when the story does.
-pub const TROUBLE: std::ops::Range<u64> = 15..30;
-pub const END: u64 = 75;
+pub(crate) const TROUBLE: std::ops::Range<u64> = 15..30;
+pub(crate) const END: u64 = 75;
 /// More requests than this in its queue, and it turns further ones away.
 const QUEUE: usize = 2_000;
 
 /// The service has too much to do.
 #[derive(Clone, Copy, Debug)]
-pub struct Overloaded;
+pub(crate) struct Overloaded;
 
 impl std::fmt::Display for Overloaded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,16 +34,16 @@ impl std::error::Error for Overloaded {}
 
 /// What the service has seen, second by second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Requests that came in.
-    pub came: u32,
+    pub(crate) came: u32,
     /// Requests that were turned away.
-    pub turned_away: u32,
+    pub(crate) turned_away: u32,
 }
 
 /// One service for the whole fleet: works off a queue in order, also for callers that have left.
 #[derive(Clone)]
-pub struct Backend(Arc<Shared>);
+pub(crate) struct Backend(Arc<Shared>);
 
 struct Shared {
     start: Instant,
@@ -57,14 +57,14 @@ struct State {
 }
 
 impl Backend {
-    pub fn new(start: Instant) -> Self {
+    pub(crate) fn new(start: Instant) -> Self {
         let seen = vec![Seen::default(); END as usize + 1];
         let state = Mutex::new(State { free_at: start, seen });
         Self(Arc::new(Shared { start, state }))
     }
 
     /// What was seen in each second.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
     }
 
