@@ -10,6 +10,8 @@
 //! cargo run --release --example retry_storm -- other.svg
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "a program of its own, which plays in virtual time")]
+
 mod fleet;
 mod plot;
 mod service;

@@ -203,6 +203,7 @@ impl<F, T, L, B, R, C, A, E> Client<F, T, L, B, R, C, A, E> {
     ///
     /// # Errors
     /// [`ConfigError`] names the first value that cannot work.
+    #[expect(clippy::type_complexity, reason = "it is the stack itself, with a place filled")]
     pub fn with_rate(
         self,
         permits: u64,
