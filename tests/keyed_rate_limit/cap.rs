@@ -231,3 +231,23 @@ async fn a_change_of_rate_changes_how_long_a_full_bucket_stays() {
     }
     assert!((30_000..30_500).contains(&limiters.len()), "{} keys", limiters.len());
 }
+
+/// Whoever removes its keys itself leaves no large table behind either.
+#[tokio::test(start_paused = true)]
+async fn a_table_whose_keys_are_removed_gives_its_memory_back() {
+    let limiters = limiters(20_000);
+    for key in 0..20_000 {
+        limiters.try_acquire(&key).expect("there is room");
+    }
+    let most = limiters.snapshot().bytes;
+    for key in 0..20_000 {
+        assert!(limiters.remove(&key));
+    }
+    assert_eq!((limiters.len(), limiters.snapshot().bytes), (0, most));
+    advance(20 * SECOND).await;
+    for key in 0..100_000 {
+        limiters.try_acquire(&key).expect("full");
+        assert!(limiters.remove(&key));
+    }
+    assert!(limiters.snapshot().bytes < most / 64, "{} bytes", limiters.snapshot().bytes);
+}
