@@ -5,6 +5,8 @@
 
 use std::{cell::RefCell, fmt, time::Duration};
 
+use crate::error::Rounded;
+
 thread_local! {
     static PARTS: RefCell<Option<Vec<Part>>> = const { RefCell::new(None) };
 }
@@ -36,13 +38,16 @@ pub(crate) enum Part {
         limit: Option<Duration>,
         min_remaining: Duration,
     },
-    /// `longest_delays` is the sum of the longest back-offs between all attempts; `nested` is whether it
-    /// also retries inside another retry's attempt.
+    /// `attempts` is `u32::MAX` where nothing but time and budget limits them. `longest_delays` is the sum
+    /// of the longest back-offs between all attempts, `longest_hint` the longest delay that a service may
+    /// ask for, if the cap on hints is what limits it. `nested` is whether it also retries inside another
+    /// retry's attempt.
     Retry {
         name: &'static str,
         attempts: u32,
         budget: Option<BudgetFacts>,
         longest_delays: Duration,
+        longest_hint: Option<Duration>,
         retries_refusals: bool,
         nested: bool,
     },
@@ -67,6 +72,36 @@ impl Part {
     pub(crate) fn refuses(&self) -> bool {
         matches!(self, Self::CircuitBreaker { .. } | Self::RateLimit { .. } | Self::Bulkhead { .. })
     }
+
+    /// Whether it makes more than one attempt.
+    pub(crate) fn retries(&self) -> bool {
+        matches!(self, Self::Retry { attempts: 2.., .. })
+    }
+
+    /// The part and the number that it is known by.
+    pub(crate) fn with_number(&self) -> String {
+        let number = match self {
+            Self::Bulkhead { limit, .. } => format!("{limit} at once"),
+            Self::Timeout { limit: Some(limit), .. } => Long(*limit).to_string(),
+            Self::Timeout { limit: None, .. } => "as requests say".into(),
+            Self::Retry { attempts: u32::MAX, .. } => "any number of attempts".into(),
+            Self::Retry { attempts: 1, .. } => "1 attempt".into(),
+            Self::Retry { attempts, .. } => format!("{attempts} attempts"),
+            _ => return self.to_string(),
+        };
+        format!("{self} ({number})")
+    }
+}
+
+/// A time for people that may be without an end.
+pub(crate) struct Long(pub(crate) Duration);
+
+impl fmt::Display for Long {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// A century: what is longer has no end that anybody waits for.
+        const AGES: Duration = Duration::from_secs(100 * 365 * 86_400);
+        if self.0 >= AGES { f.write_str("any time") } else { Rounded(self.0).fmt(f) }
+    }
 }
 
 impl fmt::Display for Part {
@@ -85,9 +120,11 @@ impl fmt::Display for Part {
     }
 }
 
-/// What a retry budget allows.
+/// What a retry budget allows while every call fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BudgetFacts {
+    /// Tells one budget from another: several retries may share one.
+    pub(crate) id: usize,
     /// Retries per call.
     pub(crate) ratio: f64,
     /// Retries a second besides.
