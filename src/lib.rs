@@ -5,10 +5,12 @@
 //! |---|---|---|---|
 //! | [`CircuitBreakerLayer`] | a dependency that fails, hangs or is slow: stop calling it, find out when it works again | [`Circuit`] | [`policy::breaker`] |
 //! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant | [`Circuits`] | |
+//! | [`RateLimitLayer`] | so many calls per so long: refuse the rest, with the time to come back | [`RateLimiter`] | [`policy::bucket`] |
+//! | [`WaitingRateLimitLayer`] | the same, but let them wait in turn, within bounds | [`RateLimiter::acquire`] | |
 //! | [`KeyedRateLimitLayer`] | a rate limit for each client, tenant or address, in a bounded table | [`RateLimiters`] | [`policy::bucket::Buckets`] |
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //!
-//! Rate limit, bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
+//! Bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
 //! foundation.
 //!
 //! ```

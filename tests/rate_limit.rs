@@ -20,9 +20,9 @@ mod reserved;
 #[path = "rate_limit/waiting.rs"]
 mod waiting;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use portcullis::{RateLimitConfig, RateLimiter};
+use portcullis::{RateLimitConfig, RateLimiter, clock};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,4 +37,9 @@ fn drained(permits: u64, burst: u64) -> RateLimiter {
     let limiter = RateLimiter::new(per_second(permits, burst)).unwrap();
     limiter.try_acquire_n(burst).unwrap();
     limiter
+}
+
+/// Virtual time since `start`.
+fn passed(start: Instant) -> Duration {
+    clock::tokio_now() - start
 }

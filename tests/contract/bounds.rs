@@ -67,7 +67,7 @@ async fn everything_is_thread_safe_over_a_thread_safe_service() {
     shared(&layer);
     let mut limited = layer.layer(service);
     shared(&limited);
-    let _ = limited.ready().await.unwrap().call(Ask(0));
+    drop(limited.ready().await.unwrap().call(Ask(0)));
     // One that goes at once, and one that waits.
     for _ in 0..2 {
         sendable(&limited.ready().await.unwrap().call(Ask(0)));

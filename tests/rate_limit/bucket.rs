@@ -218,6 +218,31 @@ fn a_clock_behind_the_others_is_taken_as_theirs() {
     bucket.try_acquire(1, now).unwrap();
     let after = bucket.try_acquire(1, start).unwrap_err().retry_after.unwrap();
     assert_eq!(after, 100 * MS);
+    bucket.reconfigure(per_second(100, 1), start).unwrap();
+    assert_eq!(bucket.remaining(now), 0, "what came back before that time came back once");
+    assert_eq!(bucket.remaining(now + 10 * MS), 1);
+}
+
+/// How far ahead can be counted depends on the rate; beyond it a reservation is refused.
+#[test]
+fn what_is_too_far_ahead_to_count_is_refused_exactly() {
+    let burst = 100_000_000;
+    let (bucket, start) = bucket(per_second(999_983, burst));
+    let mut reserved = 0;
+    let refusal = loop {
+        match bucket.reserve(burst, None, start) {
+            Ok(_taken) => reserved += 1,
+            Err(refusal) => break refusal,
+        }
+        assert!(reserved < 100, "they cannot all be counted");
+    };
+    assert!(reserved >= 5, "only {reserved} times 100 s");
+    assert_eq!(refusal.reason, Reason::RateLimited);
+    let lacking = u128::from(burst * reserved) * 1_000_000_000;
+    let exact = Duration::from_nanos(u64::try_from(lacking.div_ceil(999_983)).unwrap());
+    assert_eq!(refusal.retry_after, Some(exact));
+    assert_eq!(bucket.tokens(start), -((burst * (reserved - 1)) as f64));
+    assert!(bucket.foretell(burst, start + exact).is_ok(), "as it said");
 }
 
 /// Eight threads ask at a common time that moves on: together they get exactly what is due.

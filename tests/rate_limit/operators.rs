@@ -1,5 +1,7 @@
 //! What a limiter shows, tells and is told.
 
+use std::time::Duration;
+
 use portcullis::{
     Cause, Command, Event, Managed, Mode, PolicyKind, PolicySnapshot, RateLimiter, Reason,
     Registry, Waits,
@@ -31,8 +33,8 @@ async fn a_snapshot_is_computed_for_now() {
     advance(3_600 * SECOND).await;
     let seen = limiter.snapshot();
     assert_eq!((seen.available, seen.tokens), (10, 10.0));
-    assert_eq!(seen.reset_after, Some(0 * SECOND));
-    assert_eq!((limiter.remaining(), limiter.reset_after()), (10, Some(0 * SECOND)));
+    assert_eq!(seen.reset_after, Some(Duration::ZERO));
+    assert_eq!((limiter.remaining(), limiter.reset_after()), (10, Some(Duration::ZERO)));
 }
 
 /// L5: each is told, once.
@@ -42,7 +44,7 @@ async fn every_event_is_told() {
     let (policy, kind) = ("api", PolicyKind::RateLimit);
     let admitted = |waited| Event::Admitted { policy, kind, waited };
     limiter.try_acquire().unwrap();
-    assert_eq!(told.take(), [admitted(0 * MS)]);
+    assert_eq!(told.take(), [admitted(Duration::ZERO)]);
     let refusal = limiter.try_acquire().unwrap_err();
     assert_eq!(told.take(), [Event::Rejected(refusal)]);
     let waiting = limiter.acquire();
@@ -59,7 +61,10 @@ async fn every_event_is_told() {
     limiter.shadow();
     limiter.try_acquire_n(2).unwrap();
     let reason = Reason::OverBurst;
-    assert_eq!(told.take(), [Event::WouldReject { policy, kind, reason }, admitted(0 * MS)]);
+    assert_eq!(
+        told.take(),
+        [Event::WouldReject { policy, kind, reason }, admitted(Duration::ZERO)]
+    );
     limiter.disable();
     limiter.try_acquire().unwrap();
     assert_eq!(told.take(), []);

@@ -97,6 +97,62 @@ async fn nobody_moves_up_past_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_of_the_burst_alone_changes_no_plan() {
+    let limiter = drained(10, 2);
+    let reservation = limiter.reserve(1, None).unwrap();
+    limiter.reconfigure(per_second(10, 5)).unwrap();
+    reservation.cancel();
+    assert_eq!(limiter.snapshot().tokens, 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_left_the_line_behind_it_was_not_planned_with() {
+    let limiter = drained(10, 3);
+    let reservation = limiter.reserve(3, None).unwrap();
+    let waiting = limiter.acquire();
+    assert_eq!(limiter.snapshot().tokens, -4.0);
+    drop(waiting);
+    reservation.cancel();
+    assert_eq!(limiter.snapshot().tokens, 0.0);
+}
+
+/// One that comes too late for its turn takes anew what was lost, and the reservation behind it returns
+/// that much less.
+#[tokio::test(start_paused = true)]
+async fn what_a_late_one_took_anew_stays_taken() {
+    let limiter = drained(10, 1);
+    let mut late = Box::pin(limiter.acquire());
+    let reservation = limiter.reserve(1, None).unwrap();
+    advance(150 * MS).await;
+    let caller = Caller::new();
+    assert!(caller.poll(&mut late).is_pending(), "the bucket would have been full at 100 ms");
+    assert_eq!(limiter.snapshot().tokens, -1.0);
+    reservation.cancel();
+    assert_eq!(limiter.snapshot().tokens, -0.5);
+    advance(100 * MS).await;
+    assert!(caller.poll(&mut late).is_ready());
+}
+
+/// After a reset the line is planned anew, behind every reservation: all may move up again.
+#[tokio::test(start_paused = true)]
+async fn after_a_reset_nothing_stands_between_those_in_line() {
+    let limiter = drained(10, 1);
+    let first = limiter.acquire();
+    let reservation = limiter.reserve(1, None).unwrap();
+    let mut second = Box::pin(limiter.acquire());
+    limiter.reset();
+    limiter.try_acquire().unwrap_err();
+    let third = limiter.acquire();
+    drop(reservation);
+    drop(first);
+    let caller = Caller::new();
+    assert!(caller.poll(&mut second).is_ready(), "the one token of the reset");
+    assert_eq!(limiter.snapshot().tokens, -1.0, "the third's");
+    drop(third);
+    assert_eq!(limiter.snapshot().tokens, 0.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_shadow_there_is_no_wait_and_disabled_nothing_is_taken() {
     let limiter = drained(10, 1);
     limiter.shadow();

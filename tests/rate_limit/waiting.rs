@@ -5,10 +5,10 @@ use std::{pin::Pin, task::Poll, time::Duration};
 use portcullis::{
     PolicyKind, RateLimitConfig, RateLimiter, Reason, Waits, clock, deadline, rate_limit::Acquire,
 };
-use tokio::time::{Instant, advance};
+use tokio::time::advance;
 
 use crate::{
-    MS, SECOND, drained, per_second,
+    MS, SECOND, drained, passed, per_second,
     support::{Caller, panic_of},
 };
 
@@ -59,13 +59,13 @@ fn refused(limiter: &RateLimiter, tokens: u64, waits: Waits) -> portcullis::Reje
 /// L3: refused at 0 virtual ms.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_had_in_time_is_refused_at_once() {
-    let start = Instant::now();
+    let start = clock::tokio_now();
     let limiter = RateLimiter::new(RateLimitConfig::new("api", 1, 60 * SECOND)).unwrap();
     limiter.acquire().await.unwrap();
     let refusal = limiter.acquire_within(1, Waits::up_to(100 * MS)).await.unwrap_err();
     assert_eq!(refusal.reason(), Reason::RateLimited);
     assert_eq!(refusal.retry_after(), Some(60 * SECOND), "exactly");
-    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(passed(start), Duration::ZERO);
     assert_eq!((limiter.queued(), limiter.snapshot().tokens), (0, 0.0), "and nothing is taken");
     advance(60 * SECOND).await;
     assert!(limiter.try_acquire().is_ok(), "as it said");
@@ -75,9 +75,9 @@ async fn what_cannot_be_had_in_time_is_refused_at_once() {
 async fn a_wait_of_exactly_the_bound_is_made() {
     let limiter = drained(10, 1);
     assert_eq!(refused(&limiter, 1, Waits::up_to(99 * MS)).retry_after(), Some(100 * MS));
-    let start = Instant::now();
+    let start = clock::tokio_now();
     limiter.acquire_within(1, Waits::up_to(100 * MS)).await.unwrap();
-    assert_eq!(start.elapsed(), 100 * MS);
+    assert_eq!(passed(start), 100 * MS);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,12 +195,12 @@ async fn a_full_queue_refuses_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_would_end_at_the_deadline_is_refused_at_once() {
     let limiter = drained(10, 1);
-    let start = Instant::now();
+    let start = clock::tokio_now();
     let refusal = deadline::within(100 * MS, async { limiter.acquire().await }).await.unwrap_err();
     assert_eq!(refusal.reason(), Reason::DeadlineTooShort);
     assert_eq!(refusal.kind(), PolicyKind::RateLimit);
     assert_eq!(refusal.retry_after(), Some(100 * MS));
-    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(passed(start), Duration::ZERO);
     // The bound of the wait comes first where both are too short.
     let short = Waits::up_to(50 * MS);
     let both = deadline::within(100 * MS, async { limiter.acquire_within(1, short).await });
@@ -228,7 +228,7 @@ async fn a_change_of_the_rate_tells_everybody_anew() {
     advance(50 * MS).await;
     limiter.reconfigure(per_second(100, 5)).unwrap();
     assert_eq!(first.caller.wakeups() + third.caller.wakeups(), 2);
-    [&mut first, &mut second, &mut third].map(Waiter::stays);
+    [&mut first, &mut second, &mut third].into_iter().for_each(Waiter::stays);
     advance(5 * MS).await;
     first.goes();
     limiter.reconfigure(per_second(100, 4)).unwrap();
@@ -260,7 +260,7 @@ async fn whose_turn_has_come_keeps_it_through_a_change_of_the_rate() {
     first.goes();
     let second = waiter(&limiter, 1, up_to(1));
     advance(SECOND).await;
-    limiter.reconfigure(per_second(10, 5)).unwrap();
+    limiter.reconfigure(per_second(10, 500)).unwrap();
     drop(second);
     assert_eq!(limiter.remaining(), 0, "of tokens of another rate nothing comes back");
 }
@@ -276,6 +276,22 @@ async fn a_reset_serves_the_line_from_a_full_bucket() {
     advance(100 * MS).await;
     line.remove(0).goes();
     line[0].stays();
+}
+
+/// It has no tokens then, and gives none back.
+#[tokio::test(start_paused = true)]
+async fn one_that_can_never_go_after_a_reset_is_refused_when_it_asks() {
+    let limiter = drained(10, 3);
+    let mut asks = waiter(&limiter, 3, up_to(5));
+    let leaves = waiter(&limiter, 3, up_to(5));
+    limiter.reconfigure(per_second(10, 2)).unwrap();
+    limiter.reset();
+    limiter.try_acquire_n(2).unwrap();
+    limiter.reconfigure(per_second(5, 2)).unwrap();
+    let Poll::Ready(Err(refusal)) = asks.poll() else { panic!("it can never go") };
+    assert_eq!((refusal.reason(), refusal.retry_after()), (Reason::OverBurst, None));
+    drop(leaves);
+    assert_eq!((limiter.queued(), limiter.snapshot().tokens), (0, 0.0));
 }
 
 #[tokio::test(start_paused = true)]
