@@ -52,7 +52,8 @@
 //!
 //! Use it three ways: as a layer that refuses ([`RateLimitLayer`]) or lets wait
 //! ([`WaitingRateLimitLayer`]), by its handle without Tower ([`RateLimiter`]), or as a pure decision with the
-//! time as an argument ([`policy::bucket`](crate::policy::bucket)).
+//! time as an argument ([`policy::bucket`](crate::policy::bucket)). One limit per client, tenant or address
+//! is [`KeyedRateLimitLayer`] and [`RateLimiters`], which refuse.
 //!
 //! # Defaults
 //!
@@ -133,7 +134,8 @@
 //!
 //! [`Admitted`](crate::Event::Admitted) with the time waited, [`Rejected`](crate::Event::Rejected),
 //! [`WouldReject`](crate::Event::WouldReject), [`Queued`](crate::Event::Queued), and
-//! [`LeftQueue`](crate::Event::LeftQueue) for a waiting call that was dropped or refused.
+//! [`LeftQueue`](crate::Event::LeftQueue) for a waiting call that was dropped or refused. A limit by key also
+//! tells of [`Untracked`](crate::Event::Untracked) calls.
 //!
 //! # Memory and cost
 //!
