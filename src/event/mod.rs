@@ -23,7 +23,7 @@
 //! the whole process with [`observe`]. With feature `tracing` (on by default) events also go to
 //! `tracing`, under a target per kind of policy (`portcullis::circuit_breaker`, `portcullis::rate_limit`, …).
 //! Observers run outside every lock: they may use the handle that told them. One that panics is ignored for
-//! that event. When nobody listens, an event costs one predictable branch. Fields, gauges and stable names are
+//! that event. When nobody listens, an event costs a predictable branch or two. Fields, gauges and stable names are
 //! in [`docs::telemetry`](crate::docs::telemetry).
 
 #[cfg(feature = "tracing")]
@@ -121,7 +121,7 @@ pub enum Event {
         policy: &'static str,
         /// What kind of policy it is.
         kind: PolicyKind,
-        /// How long it waited; zero if, and only if, it did not.
+        /// How long it waited in line; zero if, and only if, it did not.
         waited: Duration,
     },
     /// A call has left a bulkhead, by its answer, by being dropped, or by a panic.

@@ -97,6 +97,12 @@ async fn a_gauge_of_the_calls_that_wait_can_be_made_from_events() {
         waiting.await.unwrap();
         agrees(0);
     }
+    // One by hand stands in no line: its user waits where and as long as it likes.
+    limiter.reset();
+    for _ in 0..3 {
+        limiter.reserve(1, None).unwrap().keep();
+        agrees(0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
