@@ -10,7 +10,7 @@
 //! later and may be spent once more, which is the second hump. Only the breaker takes load away, so that
 //! some calls succeed although the service can do half of them.
 //!
-//! `cargo run --example retry_storm` takes about six seconds and draws `target/retry_storm.svg`. Another
+//! `cargo run --example retry_storm` takes about five seconds and draws `target/retry_storm.svg`. Another
 //! file, and another run of luck, can be named:
 //!
 //! ```sh

@@ -104,7 +104,7 @@ fn panel(
         .disable_x_mesh()
         .bold_line_style(FAINT)
         .light_line_style(TRANSPARENT)
-        .x_labels(16)
+        .x_labels(13)
         .x_desc("seconds")
         .label_style(text)
         .x_label_formatter(&|second| format!("{second:.0}"))

@@ -19,7 +19,7 @@ pub(crate) const CAPACITY: f64 = 1_000.0;
 pub(crate) const TROUBLED: f64 = 350.0;
 /// When the trouble begins and ends, and when the story does, in seconds.
 pub(crate) const TROUBLE: Range<u64> = 15..30;
-pub(crate) const END: u64 = 75;
+pub(crate) const END: u64 = 60;
 /// With so many requests in its queue, it turns further ones away.
 pub(crate) const QUEUE: f64 = 2_000.0;
 
