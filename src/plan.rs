@@ -5,8 +5,6 @@
 
 use std::{cell::RefCell, fmt, time::Duration};
 
-use crate::error::Rounded;
-
 thread_local! {
     static PARTS: RefCell<Option<Vec<Part>>> = const { RefCell::new(None) };
 }
@@ -76,31 +74,6 @@ impl Part {
     /// Whether it makes more than one attempt.
     pub(crate) fn retries(&self) -> bool {
         matches!(self, Self::Retry { attempts: 2.., .. })
-    }
-
-    /// The part and the number that it is known by.
-    pub(crate) fn with_number(&self) -> String {
-        let number = match self {
-            Self::Bulkhead { limit, .. } => format!("{limit} at once"),
-            Self::Timeout { limit: Some(limit), .. } => Long(*limit).to_string(),
-            Self::Timeout { limit: None, .. } => "as requests say".into(),
-            Self::Retry { attempts: u32::MAX, .. } => "any number of attempts".into(),
-            Self::Retry { attempts: 1, .. } => "1 attempt".into(),
-            Self::Retry { attempts, .. } => format!("{attempts} attempts"),
-            _ => return self.to_string(),
-        };
-        format!("{self} ({number})")
-    }
-}
-
-/// A time for people that may be without an end.
-pub(crate) struct Long(pub(crate) Duration);
-
-impl fmt::Display for Long {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A century: what is longer has no end that anybody waits for.
-        const AGES: Duration = Duration::from_secs(100 * 365 * 86_400);
-        if self.0 >= AGES { f.write_str("any time") } else { Rounded(self.0).fmt(f) }
     }
 }
 

@@ -127,6 +127,31 @@ fn resolve(module: &[String], path: Vec<String>) -> Vec<String> {
     [&["crate".to_owned()], &module[..kept], rest].concat()
 }
 
+/// Whether there is a condition with `let` and `&&` side by side, or a `match` arm whose guard has `let`.
+fn has_let_chain(tokens: TokenStream) -> bool {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is_word = |at: usize, word| matches!(&tokens[at], TokenTree::Ident(ident) if ident == word);
+    let is_sign = |at: usize, sign: &str| {
+        let is = |(next, sign)| matches!(tokens.get(at + next), Some(TokenTree::Punct(p)) if p.as_char() == sign);
+        sign.chars().enumerate().all(is)
+    };
+    let is_block = |at: usize| matches!(&tokens[at], TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
+    let begins = (0..tokens.len()).filter(|at| is_word(*at, "if") || is_word(*at, "while"));
+    let here = begins.into_iter().any(|begins| {
+        let ends = |at: &usize| is_block(*at) || is_sign(*at, "=>");
+        let ends = (begins + 1..tokens.len()).find(ends).unwrap_or(tokens.len());
+        let condition = || begins + 1..ends;
+        // In a pattern it takes two references away.
+        let is_and = |at: usize| is_sign(at, "&&") && !is_word(at - 1, "let");
+        let guards = ends < tokens.len() && !is_block(ends);
+        condition().any(|at| is_word(at, "let")) && (guards || condition().any(is_and))
+    });
+    here || tokens.into_iter().any(|token| match token {
+        TokenTree::Group(group) => has_let_chain(group.stream()),
+        _ => false,
+    })
+}
+
 fn dependencies() -> BTreeSet<String> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let manifest = fs::read_to_string(manifest).unwrap();
@@ -244,6 +269,42 @@ fn every_module_is_known_to_these_rules() {
         let top = file.top();
         let placed = known.contains(&top) || SHELLS.contains(&top) || ABOVE_SHELLS.contains(&top);
         assert!(placed, "{} has no place in the architecture test", file.name);
+    }
+}
+
+/// Rust 1.85 does not know them, edition or not, and no lint of a newer compiler says so.
+#[test]
+fn no_condition_needs_a_newer_rust_than_is_promised() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    rust_files(&root.join("src"), &mut found);
+    rust_files(&root.join("examples"), &mut found);
+    for path in found {
+        let tokens: TokenStream = fs::read_to_string(&path).unwrap().parse().unwrap();
+        assert!(!has_let_chain(tokens), "{} has a chain of conditions with `let`", path.display());
+    }
+}
+
+#[test]
+fn let_chains_are_found_wherever_they_stand() {
+    for chain in [
+        "if let Some(a) = b && c { d }",
+        "if a && let Some(b) = c { d }",
+        "mod m { fn f() { while let Some(a) = b() && a > 1 {} } }",
+        "select! { a => { if b { c } else if d && let Ok(e) = f {} } }",
+        "match a { Some(b) if let Ok(c) = b => d, _ => e }",
+    ] {
+        assert!(has_let_chain(chain.parse().unwrap()), "{chain}");
+    }
+    for other in [
+        "if let Some(a) = b { if c && d {} }",
+        "if a && b { let c = d && e; }",
+        "if let Some(a) = (b && c) { d }",
+        "if let &&a = b { c }",
+        "match a { b if c && d => { let e = f; } _ => g }",
+        "let Some(a) = b else { return c && d };",
+    ] {
+        assert!(!has_let_chain(other.parse().unwrap()), "{other}");
     }
 }
 

@@ -1,6 +1,10 @@
 //! The standard stacks, what a check says of any stack and that it is so, and what holds in whole stacks:
 //! one error, one deadline, and nothing left behind.
-#![allow(clippy::unwrap_used, reason = "a test may panic, and picks any instant to begin with")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, reads the paused clock, and sleeps on it"
+)]
 
 mod support;
 
@@ -14,6 +18,8 @@ mod cancellation;
 mod deadlines;
 #[path = "stack/errors.rs"]
 mod errors;
+#[path = "stack/errors_apart.rs"]
+mod errors_apart;
 #[path = "stack/facts.rs"]
 mod facts;
 #[path = "stack/full.rs"]

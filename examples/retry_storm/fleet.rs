@@ -1,6 +1,7 @@
 //! A fleet of processes that all call one service, each with a stack of its own.
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,99 +12,103 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-use tower::{Service, ServiceExt, util::BoxCloneService};
+use tower::{ServiceExt, util::BoxCloneService};
 
-use crate::service::{Backend, END, Seen, TROUBLE};
+use crate::service::{Backend, END, TROUBLE};
 
-/// Processes, and calls a second that each of them makes.
+/// Processes, and calls a second that each of them makes, on average.
 pub(crate) const PROCESSES: u64 = 10;
 pub(crate) const RATE: f64 = 70.0;
 
 /// What a process calls.
-pub(crate) type Client = BoxCloneService<u64, (), BoxError>;
+pub(crate) type Client = BoxCloneService<(), (), BoxError>;
 
 /// How a process calls the service.
 pub(crate) struct Strategy {
     pub(crate) name: &'static str,
-    /// Makes the stack of the process with this number.
+    /// Makes the stack of one process; what it leaves to chance follows from the number.
     pub(crate) client: fn(Backend, u64) -> Result<Client, BoxError>,
 }
 
-/// Calls that began in one second.
+/// The calls that began in one second.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Second {
-    pub(crate) calls: u32,
+pub(crate) struct Calls {
+    pub(crate) made: u32,
     pub(crate) succeeded: u32,
 }
 
-impl Second {
-    pub(crate) fn share(&self) -> f64 {
-        if self.calls == 0 { 1.0 } else { f64::from(self.succeeded) / f64::from(self.calls) }
+impl Calls {
+    pub(crate) fn share(self) -> f64 {
+        if self.made == 0 { 1.0 } else { f64::from(self.succeeded) / f64::from(self.made) }
     }
 }
 
-/// How it went.
+/// How it went, second by second.
 pub(crate) struct Story {
     pub(crate) name: &'static str,
-    pub(crate) seen: Vec<Seen>,
-    pub(crate) answered: Vec<Second>,
+    /// Requests that the service counted.
+    pub(crate) came: Vec<u32>,
+    /// Calls that the fleet made.
+    pub(crate) calls: Vec<Calls>,
 }
 
 impl Story {
-    /// Requests that the service saw per call, in these seconds.
-    pub(crate) fn amplification(&self, seconds: std::ops::Range<u64>) -> f64 {
-        let seconds = seconds.start as usize..seconds.end as usize;
-        let came: u32 = self.seen[seconds.clone()].iter().map(|seen| seen.came).sum();
-        let calls: u32 = self.answered[seconds].iter().map(|second| second.calls).sum();
-        f64::from(came) / f64::from(calls)
+    pub(crate) fn came(&self, seconds: Range<u64>) -> u32 {
+        self.came[seconds.start as usize..seconds.end as usize].iter().sum()
     }
 
-    /// The share of calls that succeeded, in these seconds.
-    pub(crate) fn share(&self, seconds: std::ops::Range<u64>) -> f64 {
-        let seconds = &self.answered[seconds.start as usize..seconds.end as usize];
-        let calls: u32 = seconds.iter().map(|second| second.calls).sum();
-        let succeeded: u32 = seconds.iter().map(|second| second.succeeded).sum();
-        f64::from(succeeded) / f64::from(calls)
+    pub(crate) fn calls(&self, seconds: Range<u64>) -> Calls {
+        let seconds = &self.calls[seconds.start as usize..seconds.end as usize];
+        Calls {
+            made: seconds.iter().map(|calls| calls.made).sum(),
+            succeeded: seconds.iter().map(|calls| calls.succeeded).sum(),
+        }
+    }
+
+    /// Requests that the service saw per call.
+    pub(crate) fn amplification(&self, seconds: Range<u64>) -> f64 {
+        f64::from(self.came(seconds.clone())) / f64::from(self.calls(seconds).made)
     }
 
     /// The most requests that the service saw in one second.
     pub(crate) fn peak(&self) -> u32 {
-        self.seen.iter().map(|seen| seen.came).max().unwrap_or(0)
+        self.came.iter().copied().max().unwrap_or(0)
     }
 
-    /// How long after the trouble it takes until all calls succeed for three seconds running.
+    /// How many seconds after the trouble calls begin to succeed again, three seconds running.
     pub(crate) fn recovery(&self) -> Option<u64> {
-        let after = &self.answered[TROUBLE.end as usize..END as usize];
-        let well = |seconds: &[Second]| seconds.iter().all(|second| second.share() > 0.99);
+        let after = &self.calls[TROUBLE.end as usize..END as usize];
+        let well = |seconds: &[Calls]| seconds.iter().all(|calls| calls.share() > 0.99);
         after.windows(3).position(well).map(|second| second as u64)
     }
 }
 
 /// Plays the story through, in virtual time.
-pub(crate) fn play(strategy: &Strategy) -> Result<Story, BoxError> {
+pub(crate) fn play(strategy: &Strategy, seed: u64) -> Result<Story, BoxError> {
     let runtime =
         runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    runtime.block_on(run(strategy))
+    runtime.block_on(run(strategy, seed))
 }
 
-async fn run(strategy: &Strategy) -> Result<Story, BoxError> {
+async fn run(strategy: &Strategy, seed: u64) -> Result<Story, BoxError> {
     let start = Instant::now();
     let backend = Backend::new(start);
-    let answered = Arc::new(Mutex::new(vec![Second::default(); END as usize + 1]));
+    let counted = Arc::new(Mutex::new(vec![Calls::default(); END as usize + 1]));
     let mut processes = JoinSet::new();
     for process in 0..PROCESSES {
-        let client = (strategy.client)(backend.clone(), process)?;
-        processes.spawn(call_on(client, start, process, Arc::clone(&answered)));
+        let seed = seed.wrapping_mul(PROCESSES).wrapping_add(process);
+        let client = (strategy.client)(backend.clone(), seed)?;
+        processes.spawn(call_on(client, start, seed, Arc::clone(&counted)));
     }
     while let Some(process) = processes.join_next().await {
         process?;
     }
-    let answered = answered.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    Ok(Story { name: strategy.name, seen: backend.seen(), answered })
+    let calls = counted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(Story { name: strategy.name, came: backend.came(), calls })
 }
 
 /// One process: calls come at random, as they do when many people cause them.
-async fn call_on(client: Client, start: Instant, seed: u64, answered: Arc<Mutex<Vec<Second>>>) {
+async fn call_on(client: Client, start: Instant, seed: u64, counted: Arc<Mutex<Vec<Calls>>>) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut calls = JoinSet::new();
     let mut at = 0.0;
@@ -113,15 +118,14 @@ async fn call_on(client: Client, start: Instant, seed: u64, answered: Arc<Mutex<
             break;
         }
         sleep_until(start + Duration::from_secs_f64(at)).await;
-        let (mut client, answered, second) = (client.clone(), Arc::clone(&answered), at as usize);
+        let (client, counted) = (client.clone(), Arc::clone(&counted));
         calls.spawn(async move {
-            let result = match client.ready().await {
-                Ok(ready) => ready.call(0).await,
-                Err(error) => Err(error),
-            };
-            let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
-            answered[second].calls += 1;
-            answered[second].succeeded += u32::from(result.is_ok());
+            // Timers count in milliseconds: this is the second in which the service sees the call.
+            let second = start.elapsed().as_secs().min(END) as usize;
+            let result = client.oneshot(()).await;
+            let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+            counted[second].made += 1;
+            counted[second].succeeded += u32::from(result.is_ok());
         });
         while calls.try_join_next().is_some() {}
     }

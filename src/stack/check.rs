@@ -1,6 +1,6 @@
 //! Looking at a stack while it is built.
 
-use super::{amplification::Amplification, numbers, order, report::Report};
+use super::{amplification::Amplification, numbers, order, report::Report, words::with_number};
 use crate::plan::{self, Part};
 
 /// Builds a stack and says what is wrong with it: an order that breaks a promise, numbers that fight,
@@ -61,7 +61,7 @@ fn report(parts: &[Part]) -> Report {
     // The gravest first; otherwise as the rules come.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Report {
-        layers: parts.iter().map(Part::with_number).collect(),
+        layers: parts.iter().map(with_number).collect(),
         findings,
         amplification: Amplification::of(parts),
     }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::report::{Finding, Rule};
-use crate::plan::{Long, Part};
+use super::{
+    report::{Finding, Rule},
+    words::Long,
+};
+use crate::plan::Part;
 
 /// What is wrong with the numbers of these parts, the outermost first.
 pub(super) fn findings(parts: &[Part]) -> Vec<Finding> {

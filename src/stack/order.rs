@@ -1,7 +1,10 @@
 //! Orders that break what a layer promises.
 
-use super::report::{Finding, Rule};
-use crate::plan::{Long, Part};
+use super::{
+    report::{Finding, Rule},
+    words::Long,
+};
+use crate::plan::Part;
 
 /// What is wrong with the order of these parts, the outermost first.
 pub(super) fn findings(parts: &[Part]) -> Vec<Finding> {

@@ -225,9 +225,9 @@ async fn each_place_can_be_left_empty() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_not_clone_can_be_replayed_or_not_retried() {
     let (service, probe) = strict();
-    let replays = client()
-        .without_error()
-        .map_retry(|retry| retry.replay(|Ask(key): &Ask| (*key != 0).then(|| Ask(*key))));
+    let replays = client().without_error().map_retry(|retry| {
+        retry.replay(|Ask(key): &Ask| if *key == 0 { None } else { Some(Ask(*key)) })
+    });
     let mut service = replays.layer(service);
     probe.answer(Answer::FAULT);
     for (key, calls) in [(1, 3), (0, 4)] {
