@@ -79,8 +79,13 @@ fn flow(retries: &[Retry], calls: f64, besides: impl Fn(BudgetFacts) -> f64) -> 
     let mut all = calls;
     for _ in 0..ROUNDS {
         let earned = |budget: BudgetFacts| {
-            let shares = retries.iter().zip(&sees).filter(|(retry, _)| is(retry, budget));
-            let shares = shares.map(|(retry, calls)| budget.ratio.min(retry.most()) * calls);
+            let sharers = retries.iter().zip(&sees).filter(|(retry, _)| is(retry, budget));
+            let alone = sharers.clone().count() == 1;
+            let shares = sharers.map(|(retry, calls)| {
+                // What a retry has no attempts for is there for another, if one shares the budget.
+                let ratio = if alone { budget.ratio.min(retry.most()) } else { budget.ratio };
+                ratio * calls
+            });
             shares.sum::<f64>() + besides(budget)
         };
         let mut purses: Vec<(BudgetFacts, f64)> =
@@ -91,7 +96,7 @@ fn flow(retries: &[Retry], calls: f64, besides: impl Fn(BudgetFacts) -> f64) -> 
             let purse = purses.iter_mut().find(|(budget, _)| is(retry, *budget));
             all += match purse {
                 None => retry.most() * all,
-                // Calls that a budget allows besides have no others that limit their number.
+                // What a budget allows besides is spent on calls that are not among these.
                 Some((_, purse)) if calls == 0.0 => std::mem::take(purse),
                 Some((_, purse)) => {
                     let paid = purse.min(retry.most() * all);

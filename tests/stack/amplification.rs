@@ -89,6 +89,13 @@ async fn nested_retries_that_share_a_budget_stay_within_what_is_said() {
     // It goes to whoever asks first, which is the inner one: 0.2 × (1 + 1).
     assert!(close(came, 1.4), "{came}");
 
+    // What the outer one earns and has no attempts for is there for the inner one: 16 calls, 5 × 3 of them
+    // paid for.
+    let shared = RetryBudget::new(share(5.0)).unwrap();
+    let both = [at_once().attempts(2).budget(&shared), at_once().attempts(10).budget(&shared)];
+    let (said, came) = outage(&both).await;
+    assert!(close(said.sustained, 16.0) && close(came, 16.0), "{said:?}, {came}");
+
     // A token of every second counts once: each may become 1.25 calls, and not 1.2 + 1.
     let shared = RetryBudget::new(BudgetConfig::new(0.2)).unwrap();
     let layers = |outer, inner| {
@@ -99,6 +106,9 @@ async fn nested_retries_that_share_a_budget_stay_within_what_is_said() {
     assert!(close(layers(of(&shared), of(&shared)).per_second, 12.5));
     let other = RetryBudget::new(BudgetConfig::new(0.2)).unwrap();
     assert!(close(layers(of(&shared), of(&other)).per_second, 22.0));
+    // The inner one earns five tokens for each of these, and has an attempt for one.
+    let earns = at_once().attempts(2).budget(share(5.0)).nested(true);
+    assert!(close(layers(of(&other), earns).per_second, 20.0));
     // However much a budget earns, a token is no more than the attempts that it may cause.
     let rich = RetryBudget::new(BudgetConfig::new(1_000.0)).unwrap();
     let said = layers(of(&rich), of(&rich));

@@ -8,7 +8,7 @@ use portcullis::{
     KeyedRateLimitLayer, LastGood, LastGoodConfig, QueuedBulkheadLayer, RateLimitConfig,
     RateLimitLayer, RetryConfig, RetryLayer, TimeoutConfig, TimeoutLayer, WaitingRateLimitLayer,
     Waits,
-    stack::{self, Report, Rule},
+    stack::{self, Report, Rule, Severity},
 };
 use tower::{Layer, ServiceBuilder};
 
@@ -140,4 +140,28 @@ fn foreign_layers_are_passed_over() {
     });
     assert_eq!(report.layers, ["timeout `db` (1s)", "retry `db` (3 attempts)"]);
     assert!(report.findings.is_empty(), "{report}");
+}
+
+/// The gravest first, whatever stands where.
+#[test]
+fn what_is_gravest_is_told_first() {
+    let (_, report) = stack::check(|| {
+        ServiceBuilder::new()
+            .layer(QueuedBulkheadLayer::new(slots(5)).unwrap())
+            .layer(CircuitBreakerLayer::new(CircuitBreakerConfig::new("db")).unwrap())
+            .layer(retry(3))
+            .service(())
+    });
+    let told: Vec<_> = report.findings.iter().map(|found| (found.severity, found.rule)).collect();
+    assert_eq!(
+        told,
+        [
+            (Severity::Error, Rule::RetryInsideBreaker),
+            (Severity::Warning, Rule::RetryWithoutTotalTimeout),
+            (Severity::Note, Rule::QueueOutsideTimeout),
+        ]
+    );
+    let lines: Vec<_> = report.to_string().lines().map(str::to_owned).collect();
+    assert!(lines[2].starts_with("error (retry_inside_breaker): retry `db` stands inside"));
+    assert_eq!((lines.len(), report.is_sound()), (5, false));
 }

@@ -171,6 +171,13 @@ async fn queue_outlasts_timeout() {
          waited for that long has no time left to be made; make the wait a fraction of the timeout",
     );
 
+    // As long as the timeout is too long.
+    for (wait, outlasts) in [(100 * MS, true), (99 * MS, false)] {
+        let stack = ServiceBuilder::new().layer(within(100 * MS)).layer(one(wait));
+        let (_, report) = stack::check(|| stack.service(()));
+        assert_eq!(report.has(Rule::QueueOutlastsTimeout), outlasts);
+    }
+
     // A limiter that lets calls wait is held to the same, and a wait may be without an end.
     let rate = RateLimitConfig::per_second("db", 10);
     let limit = WaitingRateLimitLayer::new(rate, Waits::up_to(Duration::MAX)).unwrap();
