@@ -18,10 +18,15 @@
 //! # }
 //! ```
 //!
-//! A [timeout](crate::timeout) sets it for whatever stands below, enforces an earlier one that holds
-//! already, and refuses a call for which too little time is left. A
-//! [circuit breaker](crate::circuit_breaker) takes a call that is dropped at or after the deadline it was
-//! admitted under for a failure. Setting a deadline cuts nothing by itself: that is what a timeout is for.
+//! | policy | what it makes of the deadline |
+//! |---|---|
+//! | [timeout](crate::timeout) | sets it for whatever stands below, enforces an earlier one that holds already, and refuses a call for which too little time is left |
+//! | [circuit breaker](crate::circuit_breaker) | a call that is dropped at or after the deadline it was admitted under is a failure |
+//! | [rate limit](crate::rate_limit) that lets wait | a call whose turn would come at or after it is refused at once |
+//! | [bulkhead](crate::bulkhead) with a queue | no wait lasts beyond it |
+//! | [retry](crate::retry) | no delay is begun that would end at or after it |
+//!
+//! Setting a deadline cuts nothing by itself: that is what a timeout is for.
 //!
 //! A spawned task does not inherit the deadline: wrap its future with [`carry`]. Work that is shared
 //! by several callers must not die with the first of them: wrap it with [`clear`]. Under a

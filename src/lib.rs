@@ -4,36 +4,36 @@
 //! | layer | what for | without Tower | as a pure decision |
 //! |---|---|---|---|
 //! | [`CircuitBreakerLayer`] | a dependency that fails, hangs or is slow: stop calling it, find out when it works again | [`Circuit`] | [`policy::breaker`] |
-//! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant | [`Circuits`] | |
-//! | [`BulkheadLayer`], [`QueuedBulkheadLayer`] | a dependency that is slow: so many calls at once, the others are refused or wait, bounded | [`Bulkhead`] | [`policy::bulkhead`] |
-//! | [`RetryLayer`] | failures that pass: try again, later, within a budget | [`RetryPolicy`], [`RetryBudget`] | [`policy::retry`], [`policy::budget`], [`policy::backoff`] |
-//! | [`KeyedRateLimitLayer`] | a rate limit for each client, tenant or address, in a bounded table | [`RateLimiters`] | [`policy::bucket::Buckets`] |
-//! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
-//!
-//! Rate limit, bulkhead, timeout, fallback and a standard stack of them are to come, on the same
-//! | [`FallbackLayer`] | answers in place of a service that fails: a value, a function, another service, the last good answer | [`FallbackPolicy`], [`LastGood`] | [`policy::fallback`] |
-//! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
-//!
-//! Rate limit, bulkhead, timeout, retry and a standard stack of them are to come, on the same
+//! | [`KeyedCircuitBreakerLayer`] | the same for each host, shard or tenant, in a bounded table | [`Circuits`] | |
 //! | [`RateLimitLayer`] | so many calls per so long: refuse the rest, with the time to come back | [`RateLimiter`] | [`policy::bucket`] |
 //! | [`WaitingRateLimitLayer`] | the same, but let them wait in turn, within bounds | [`RateLimiter::acquire`] | |
+//! | [`KeyedRateLimitLayer`] | a rate limit for each client, tenant or address, in a bounded table | [`RateLimiters`] | [`policy::bucket::Buckets`] |
+//! | [`BulkheadLayer`] | so many calls at once: refuse the rest | [`Bulkhead`] | [`policy::bulkhead`] |
+//! | [`QueuedBulkheadLayer`] | the same, but let them wait in a bounded queue | [`Bulkhead::acquire`] | |
+//! | [`TimeoutLayer`] | a call takes longer than its answer is useful: cut it, and let every layer below know the deadline | [`TimeLimit`] | [`policy::timeout`] |
+//! | [`RetryLayer`] | failures that pass: try again, later, within a budget | [`RetryPolicy`], [`RetryBudget`] | [`policy::retry`], [`policy::budget`], [`policy::backoff`] |
+//! | [`FallbackLayer`] | answer in place of a service that fails: a value, a function, another service, the last good answer | [`FallbackPolicy`], [`LastGood`] | [`policy::fallback`] |
+//! | [`CatchPanicLayer`] | a service that panics: an error in place of the panic | [`PanicGuard`] | |
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
+//! | [`stack::client`], [`stack::server`] | the layers of a client or a server in their right order, as one | | [`stack::check`] explains what is wrong with any stack |
 //!
-//! Bulkhead, timeout, retry, fallback and a standard stack of them are to come, on the same
-//! foundation.
+//! [`docs::choosing`] says which one is for which pain, [`docs::ordering`] in which order they stand and why.
+//!
+//! The whole stack of a client, with sane numbers, in front of any service:
 //!
 //! ```
-//! use portcullis::{CircuitBreakerConfig, CircuitBreakerLayer, Error, ErrorLayer};
+//! use std::time::Duration;
+//! use portcullis::{Error, stack};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), portcullis::ConfigError> {
-//! let breaker = CircuitBreakerLayer::new(CircuitBreakerConfig::new("payments"))?;
-//! let circuit = breaker.circuit().clone();
-//!
+//! let payments = stack::client("payments")
+//!     .total_timeout(Duration::from_secs(10))
+//!     .attempt_timeout(Duration::from_secs(3))
+//!     .build()?;
 //! let client = ServiceBuilder::new()
-//!     .layer(breaker)
-//!     .layer(ErrorLayer::new())
+//!     .layer(payments)
 //!     .service(service_fn(|cents: u64| async move { Ok::<_, std::io::Error>(cents) }));
 //!
 //! match client.oneshot(500).await {
@@ -41,9 +41,25 @@
 //!     Err(Error::Inner(error)) => println!("the provider failed: {error}"),
 //!     Err(Error::Rejected(refusal)) => println!("{refusal}"),
 //! }
-//! println!("{}", circuit.explain());
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! One layer by itself is no different: put it into a `ServiceBuilder`, with [`ErrorLayer`] last.
+//!
+//! ```
+//! use portcullis::{CircuitBreakerConfig, CircuitBreakerLayer, ErrorLayer};
+//! use tower::{ServiceBuilder, service_fn};
+//!
+//! let breaker = CircuitBreakerLayer::new(CircuitBreakerConfig::new("payments"))?;
+//! let circuit = breaker.circuit().clone();
+//! let client = ServiceBuilder::new()
+//!     .layer(breaker)
+//!     .layer(ErrorLayer::new())
+//!     .service(service_fn(|cents: u64| async move { Ok::<_, std::io::Error>(cents) }));
+//! # let _ = client;
+//! println!("{}", circuit.explain());
+//! # Ok::<(), portcullis::ConfigError>(())
 //! ```
 //!
 //! # What holds everywhere
@@ -53,9 +69,17 @@
 //! - **One layer value is one state**, shared by its clones and every service it makes, across routes and
 //!   connections: see [`docs::sharing`].
 //! - **Dropping a future gives everything back**: see [`docs::cancellation`].
-//! - **A refusal never waits**, even over a service that is never ready: see [`docs::readiness`].
+//! - **An idle service holds nothing**, and an open circuit refuses at once, even over a service that is
+//!   never ready: see [`docs::readiness`].
+//! - **One deadline for the whole stack**, which every policy sees: no wait lasts beyond it, and one that is
+//!   known to is not begun. See [`deadline`].
+//! - **Every policy has a handle** that shows ([`snapshot`](Managed::snapshot)), explains
+//!   ([`explain`](Managed::explain)) and commands it, by name in a [`Registry`] too. In shadow mode it decides
+//!   and reports, and refuses nobody. Its numbers change live, and its state stays.
+//! - **One vocabulary of events**, free when nobody listens: see [`docs::telemetry`].
 //! - **tokio's paused clock drives everything**: see [`docs::testing`].
-//! - **No call allocates**, admitted or refused, beyond what your own key function does; no future is boxed.
+//! - **No call allocates**, admitted or refused, beyond what your own functions and clones do; no future is
+//!   boxed. New keys and growing queues take memory, within their bounds.
 //! - **No input panics.** A number either works or is a [`ConfigError`] that names field and value.
 //!   Two documented exceptions: polling a future after it has finished, and waiting outside a runtime that
 //!   has timers.
@@ -64,10 +88,13 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `tracing` | on | transitions, refusals and keys without room go to `tracing` as well: see [`event`] |
+//! | `tracing` | on | what happens rarely goes to `tracing` as well: see [`docs::telemetry`] |
 //! | `quanta` | off | `clock::quanta_now`, a faster clock that can be chosen in code |
 //!
 //! Features add API and never change behaviour. The minimum supported Rust version is 1.85.
+//!
+//! Still to come, on the same foundation: parts for HTTP and gRPC, health, a bridge to `metrics`, and
+//! configurations that `serde` reads.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod ambient;

@@ -36,8 +36,9 @@ impl Options {
         Self::default()
     }
 
-    /// Takes the time from `clock`. Timers and deadlines stay tokio's: a deadline that was seen at the
-    /// admission is compared with this clock when the call is dropped, so the two should run together.
+    /// Takes the time from `clock`. Timers and deadlines stay tokio's, and are compared with this clock, so
+    /// the two should run together. What a policy reads it for is told in its module; a bulkhead and a panic
+    /// guard have no use for it.
     pub fn clock(mut self, clock: ClockFn) -> Self {
         self.clock = Clock(clock);
         self

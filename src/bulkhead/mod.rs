@@ -105,8 +105,8 @@
 //! # Where it stands
 //!
 //! Above retry and breaker, so that a call keeps its slot over all of its attempts; below a rate limit and
-//! the overall timeout, whose deadline bounds its waits. Around a client it protects the callers' own
-//! resources; around a server, the server.
+//! the overall timeout, whose deadline bounds its waits: see [ordering](crate::docs::ordering). Around a client
+//! it protects the callers' own resources; around a server, the server.
 //!
 //! # Readiness
 //!
@@ -136,6 +136,10 @@
 //! `Admitted` less `Released`; `queued` is `Queued` less `LeftQueue` and less `Admitted` with a wait. At any
 //! moment at which no call is just coming or going they are what [`snapshot`](Bulkhead::snapshot) shows,
 //! cancellation included. Events of one call that several threads have a hand in may arrive in another order.
+//!
+//! # Clock
+//!
+//! Only waits need the time, and it is tokio's: [`Options::clock`](crate::Options::clock) changes nothing here.
 //!
 //! # Memory and cost
 //!

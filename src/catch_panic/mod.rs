@@ -74,8 +74,9 @@
 //! # Where it stands
 //!
 //! A breaker *below* sees the panic itself, one *above* sees the error: to both it is a failure. Below a
-//! retry, a panicked call is one that may be tried again, and the classifier says so. Outermost on a server,
-//! it keeps a connection alive that one handler's bug would have ended.
+//! retry, a panicked call is one that may be tried again, and the classifier says so. On a server it keeps a
+//! connection alive that one handler's bug would have ended. It belongs right above the error layer, so that
+//! everything further out sees an error: see [ordering](crate::docs::ordering).
 //!
 //! # Commands
 //!
@@ -86,19 +87,26 @@
 //!
 //! # Events
 //!
-//! [`Rejected`](crate::Event::Rejected) for a panic that becomes an error, which `tracing` gets at ERROR, and
-//! [`WouldReject`](crate::Event::WouldReject) for one that goes on in shadow. The text of a panic is in
-//! neither: it may hold anything.
+//! | event | when |
+//! |---|---|
+//! | [`Rejected`](crate::Event::Rejected) | a panic becomes an error, which `tracing` gets at ERROR |
+//! | [`WouldReject`](crate::Event::WouldReject) | in shadow, a panic goes on |
 //!
-//! # Readiness, cancellation and clones
+//! The text of a panic is in neither: it may hold anything.
 //!
-//! `poll_ready` is the service's own. Dropping the response future drops the service's future; nothing else
+//! # Readiness
+//!
+//! `poll_ready` is the service's own, and a panic in it is caught, too.
+//!
+//! # Cancellation and clones
+//!
+//! Dropping the response future drops the service's future; nothing else
 //! is held. Clones of a layer, and all services made by them, share one guard: see
 //! [sharing](crate::docs::sharing).
 //!
 //! # Memory and cost
 //!
-//! No allocation and no clock. A call that does not panic costs a reference to the guard, and about a
+//! No allocation and no clock: [`Options::clock`](crate::Options::clock) changes nothing here. A call that does not panic costs a reference to the guard, and about a
 //! nanosecond where that is [leaked](PanicGuard::leak).
 //!
 //! | what | bytes |

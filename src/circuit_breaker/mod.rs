@@ -69,12 +69,13 @@
 //!
 //! | setting | default | meaning |
 //! |---|---|---|
+//! | [`name`](CircuitBreakerConfig::name) | `"circuit"` | in every rejection, event and metric |
 //! | [`window`](CircuitBreakerConfig::window) | the last 10 s in 10 buckets | or the last N results |
 //! | [`failure_rate`](CircuitBreakerConfig::failure_rate) | 0.5 | opens at this share of failures |
 //! | [`minimum_calls`](CircuitBreakerConfig::minimum_calls) | 20 | below it no rate opens; a count window of N is judged at min(minimum, N) |
 //! | [`slow_call_after`](CircuitBreakerConfig::slow_call_after), [`slow_call_rate`](CircuitBreakerConfig::slow_call_rate) | off | what slow means, and the share that opens |
 //! | [`consecutive_failures`](CircuitBreakerConfig::consecutive_failures) | off | opens after so many in a row |
-//! | [`failures`](CircuitBreakerConfig::failures) | off | opens at so many in the window |
+//! | [`failures`](CircuitBreakerConfig::failures) | off | opens at so many in the window, whatever the volume or [from so many calls on](CircuitBreakerConfig::failures_of) |
 //! | [`hung`](CircuitBreakerConfig::hung) | off; when on, 10 calls and half of all in flight | opens while calls hang, before any has answered |
 //! | [`sleep`](CircuitBreakerConfig::sleep) | 5 s, ×2 per consecutive opening up to 60 s, plus 0..20 % | how long the circuit stays open |
 //! | [`sleep.hints`](Sleep::hints) | on | a service that asks to be left alone for longer is, up to 60 s |
@@ -85,7 +86,8 @@
 //! | [`seed`](CircuitBreakerConfig::seed) | drawn once | repeats jitter and ramp |
 //!
 //! Any of the rules that are on opens the circuit. A call is judged by
-//! [`DefaultClassifier`](crate::DefaultClassifier) until told otherwise.
+//! [`DefaultClassifier`](crate::DefaultClassifier) until told otherwise. By key there is one number more,
+//! `max_keys`, which is required.
 //!
 //! # Semantics, where breakers differ
 //!
@@ -121,14 +123,34 @@
 //! # Where it stands
 //!
 //! Above a timeout for each attempt, so that a timeout is a failure it sees; below a retry, so that each
-//! attempt counts and an open circuit ends them. A hint to come back later, such as `Retry-After`, comes
-//! from a classifier's [`hint`](crate::Classify::hint).
+//! attempt counts and an open circuit ends them: see [ordering](crate::docs::ordering). A hint to come back
+//! later, such as `Retry-After`, comes from a classifier's [`hint`](crate::Classify::hint).
+//!
+//! # Readiness
+//!
+//! `poll_ready` is the inner service's. While the circuit surely refuses, it is ready at once without asking
+//! the inner service, so that a refusal never waits. By key it is always ready: see
+//! [readiness](crate::docs::readiness).
 //!
 //! # Cancellation and clones
 //!
 //! Dropping the response future at any point gives everything back. A panic counts, as a failure, if it
-//! left the inner service's own `call` or `poll`. Clones of a layer, and all services made by them,
-//! share one circuit: see [sharing](crate::docs::sharing).
+//! left the inner service's own `call` or `poll`: see [cancellation](crate::docs::cancellation). Clones of a
+//! layer, and all services made by them, share one circuit: see [sharing](crate::docs::sharing).
+//!
+//! # Events
+//!
+//! | event | when |
+//! |---|---|
+//! | [`Transition`](crate::Event::Transition) | the circuit changes state |
+//! | [`Rejected`](crate::Event::Rejected), [`WouldReject`](crate::Event::WouldReject) | a call is refused, or would be |
+//! | [`Settled`](crate::Event::Settled), [`Abandoned`](crate::Event::Abandoned) | an admitted call has ended, or was dropped |
+//! | [`Untracked`](crate::Event::Untracked), [`Evicted`](crate::Event::Evicted) | by key: there is no room, or an idle key makes some |
+//!
+//! # Clock
+//!
+//! [`Options::clock`](crate::Options::clock) is read where a decision needs the time: a call that succeeds
+//! under a count window, without a rule on slow calls, needs none. There are no timers.
 //!
 //! # Memory and cost
 //!

@@ -1,10 +1,16 @@
 //! Guides: each a page on one question, and every example in them is tested.
-
-#[doc = include_str!("errors.md")]
-pub mod errors {}
-
-#[doc = include_str!("sharing.md")]
-pub mod sharing {}
+//!
+//! | page | question |
+//! |---|---|
+//! | [choosing] | which layer is for which pain? |
+//! | [ordering] | in which order do layers stand, and why? |
+//! | [errors] | what does a refusal say, and what does the compiler mean? |
+//! | [sharing] | which calls share a circuit, a limit, a budget? |
+//! | [cancellation] | what becomes of a call that is dropped? |
+//! | [readiness] | what does `poll_ready` promise, and where are calls refused? |
+//! | [telemetry] | what can be seen of a policy, and what does it cost? |
+//! | [testing] | how is a stack tested without waiting? |
+//! | [frameworks] | what does it look like with axum and reqwest? |
 
 #[doc = include_str!("choosing.md")]
 pub mod choosing {}
@@ -12,11 +18,20 @@ pub mod choosing {}
 #[doc = include_str!("ordering.md")]
 pub mod ordering {}
 
+#[doc = include_str!("errors.md")]
+pub mod errors {}
+
+#[doc = include_str!("sharing.md")]
+pub mod sharing {}
+
 #[doc = include_str!("cancellation.md")]
 pub mod cancellation {}
 
 #[doc = include_str!("readiness.md")]
 pub mod readiness {}
+
+#[doc = include_str!("telemetry.md")]
+pub mod telemetry {}
 
 #[doc = include_str!("testing.md")]
 pub mod testing {}

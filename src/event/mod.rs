@@ -1,29 +1,30 @@
 //! One vocabulary of events for all policies, and who is told of them.
 //!
-//! | event | when | `tracing` |
-//! |---|---|---|
-//! | [`Transition`](Event::Transition) | a circuit changes state | WARN to open, else INFO |
-//! | [`Rejected`](Event::Rejected) | a call is refused | DEBUG; ERROR where the service panicked |
-//! | [`WouldReject`](Event::WouldReject) | a policy in shadow admits what it would refuse | DEBUG |
-//! | [`Settled`](Event::Settled) | an admitted call has ended | – |
-//! | [`Abandoned`](Event::Abandoned) | an admitted call was dropped | – |
-//! | [`Untracked`](Event::Untracked) | a keyed policy is full and admits a call without a state | DEBUG |
-//! | [`Evicted`](Event::Evicted) | a keyed policy forgets an idle key to make room | – |
-//! | [`Queued`](Event::Queued) | a call begins to wait for its turn | – |
-//! | [`LeftQueue`](Event::LeftQueue) | a waiting call was dropped or refused before its turn | – |
-//! | [`Admitted`](Event::Admitted) | a rate limiter or a bulkhead lets a call in | – |
-//! | [`Released`](Event::Released) | a call has left a bulkhead | – |
-//! | [`InTime`](Event::InTime) | a call under a timeout has ended before its limit | – |
-//! | [`Retrying`](Event::Retrying) | a retry will call again, after a delay | DEBUG |
-//! | [`RetryEnded`](Event::RetryEnded) | a call under a retry has its last answer | DEBUG unless it is the first try's success |
-//! | [`FellBack`](Event::FellBack) | a fallback answers in place of a failure | DEBUG |
-//! | [`WouldFallBack`](Event::WouldFallBack) | a fallback in shadow passes on a failure that it would answer | DEBUG |
+//! | event | when | told by | `tracing` |
+//! |---|---|---|---|
+//! | [`Transition`](Event::Transition) | a circuit changes state | circuit breaker | WARN to open and forced open, else INFO |
+//! | [`Rejected`](Event::Rejected) | a call is refused, or cut | all but fallback | DEBUG; ERROR where the service panicked |
+//! | [`WouldReject`](Event::WouldReject) | a policy in shadow admits what it would refuse | all but retry and fallback | DEBUG |
+//! | [`Settled`](Event::Settled) | an admitted call has ended | circuit breaker | – |
+//! | [`Abandoned`](Event::Abandoned) | an admitted call was dropped | circuit breaker | – |
+//! | [`Untracked`](Event::Untracked) | a keyed policy is full and admits a call without a state of its own | circuit breaker, rate limit | DEBUG |
+//! | [`Evicted`](Event::Evicted) | a keyed policy forgets an idle key to make room | circuit breaker, fallback | – |
+//! | [`Queued`](Event::Queued) | a call begins to wait for its turn | rate limit, bulkhead | – |
+//! | [`LeftQueue`](Event::LeftQueue) | a call that waited goes without its turn | rate limit, bulkhead | – |
+//! | [`Admitted`](Event::Admitted) | a call is let in | rate limit, bulkhead | – |
+//! | [`Released`](Event::Released) | a call has left | bulkhead | – |
+//! | [`InTime`](Event::InTime) | a call has ended before its limit | timeout | – |
+//! | [`Retrying`](Event::Retrying) | another attempt follows, after a delay | retry | DEBUG |
+//! | [`RetryEnded`](Event::RetryEnded) | a call has its last answer | retry | DEBUG unless it is the first attempt's success |
+//! | [`FellBack`](Event::FellBack) | a failure is answered | fallback | DEBUG |
+//! | [`WouldFallBack`](Event::WouldFallBack) | a fallback in shadow passes on a failure that it would answer | fallback | DEBUG |
 //!
 //! An [`Observer`] is attached to one policy with [`Options::observer`](crate::Options::observer), or to
 //! the whole process with [`observe`]. With feature `tracing` (on by default) events also go to
-//! `tracing`, under a target per kind of policy (`portcullis::circuit_breaker`, `portcullis::rate_limit`, …)
-//! and with the fields `portcullis.policy` and `error.type`. Observers run outside every lock: they may use the handle that told them. One that
-//! panics is ignored for that event. When nobody listens, an event costs one predictable branch.
+//! `tracing`, under a target per kind of policy (`portcullis::circuit_breaker`, `portcullis::rate_limit`, …).
+//! Observers run outside every lock: they may use the handle that told them. One that panics is ignored for
+//! that event. When nobody listens, an event costs a predictable branch or two. Fields, gauges and stable names are
+//! in [`docs::telemetry`](crate::docs::telemetry).
 
 #[cfg(feature = "tracing")]
 mod trace;
@@ -107,7 +108,7 @@ pub enum Event {
         /// What kind of policy it is.
         kind: PolicyKind,
     },
-    /// A call that waited was dropped or refused before its turn.
+    /// A call that waited goes without its turn: it was dropped, refused, or let through by a command.
     LeftQueue {
         /// The policy's name.
         policy: &'static str,
@@ -120,7 +121,7 @@ pub enum Event {
         policy: &'static str,
         /// What kind of policy it is.
         kind: PolicyKind,
-        /// How long it waited; zero if it did not.
+        /// How long it waited in line; zero if, and only if, it did not.
         waited: Duration,
     },
     /// A call has left a bulkhead, by its answer, by being dropped, or by a panic.

@@ -79,6 +79,7 @@
 //!
 //! | setting | default | meaning |
 //! |---|---|---|
+//! | [`name`](FallbackConfig::name) | `"fallback"`; of last good answers required | in every event and metric |
 //! | which failures | [every error](crate::AnyError) | or those of [`when`](FallbackLayer::when), or by a [classifier](FallbackLayer::classify), responses too |
 //! | [`max_age`](LastGoodConfig::max_age) | required | an answer is given while `age < max_age` |
 //! | [`max_keys`](LastGoodConfig::max_keys) | 1024 | the least recently used goes beyond that |
@@ -120,7 +121,8 @@
 //! # Where it stands
 //!
 //! Outermost: above the timeout, the retry and the breaker, whose refusals it answers. A breaker above a
-//! fallback sees what the fallback answers, and takes a failing service for a working one. Ambient deadlines that are set below it do not reach the other service;
+//! fallback sees what the fallback answers, and takes a failing service for a working one: see
+//! [ordering](crate::docs::ordering). Ambient deadlines that are set below it do not reach the other service;
 //! one that the caller has set does.
 //!
 //! # Readiness
@@ -140,10 +142,17 @@
 //!
 //! # Events
 //!
-//! [`FellBack`](crate::Event::FellBack) once for each failure that was answered, with where from, and for a
-//! last good answer its age; [`WouldFallBack`](crate::Event::WouldFallBack) in shadow;
-//! [`Evicted`](crate::Event::Evicted) when a key's answer goes for another key's. A failure that was not
-//! answered is in the [snapshot](crate::policy::fallback::Snapshot), and with the caller.
+//! | event | when |
+//! |---|---|
+//! | [`FellBack`](crate::Event::FellBack) | a failure is answered, with where from, and the age of a last good answer |
+//! | [`WouldFallBack`](crate::Event::WouldFallBack) | in shadow, a failure passes that would have been answered |
+//! | [`Evicted`](crate::Event::Evicted) | a key's answer goes for another key's |
+//!
+//! A failure that was not answered is in the [snapshot](crate::policy::fallback::Snapshot), and with the caller.
+//!
+//! # Clock
+//!
+//! Only last good answers need the time: [`Options::clock`](crate::Options::clock) says how old they are.
 //!
 //! # Memory and cost
 //!
@@ -170,7 +179,7 @@ mod source;
 mod steps;
 
 #[cfg(doc)]
-use crate::policy::fallback::config::LastGoodConfig;
+use crate::policy::fallback::config::{FallbackConfig, LastGoodConfig};
 
 pub use self::{
     backup::{Backup, BackupFuture},

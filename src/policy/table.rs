@@ -8,7 +8,7 @@ use std::{
     hash::{BuildHasher, Hash},
 };
 
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
@@ -24,7 +24,8 @@ const CANDIDATES: usize = 16;
 const NONE: u32 = u32::MAX;
 
 pub(crate) struct Table<K, V> {
-    /// Seeded at random, so that keys cannot be chosen to collide.
+    /// Seeded at random, so that keys cannot be chosen to collide. The faster kind spreads numbers in a row
+    /// unevenly over the parts by some seeds, so that a part would be full long before the table is.
     hasher: RandomState,
     parts: Box<[Mutex<Part<K, V>>]>,
     /// How many parts are in use. Changes only while all of them are locked.

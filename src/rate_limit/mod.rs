@@ -52,7 +52,8 @@
 //!
 //! Use it three ways: as a layer that refuses ([`RateLimitLayer`]) or lets wait
 //! ([`WaitingRateLimitLayer`]), by its handle without Tower ([`RateLimiter`]), or as a pure decision with the
-//! time as an argument ([`policy::bucket`](crate::policy::bucket)).
+//! time as an argument ([`policy::bucket`](crate::policy::bucket)). One limit per key is
+//! [`KeyedRateLimitLayer`] and [`RateLimiters`], which refuse.
 //!
 //! # Defaults
 //!
@@ -64,6 +65,8 @@
 //! | what happens without tokens | refused at once | or a wait, under [`WaitingRateLimitLayer`] |
 //! | [`max_wait`](Waits::max_wait) | 1 s | who would wait for longer is refused at once |
 //! | [`max_queued`](Waits::max_queued) | 1 000 | who would be one more in line is refused at once |
+//! | by key: [`most`](crate::Keys::most) keys | required | how many have a bucket of their own |
+//! | by key: [`at_cap`](crate::Keys::at_cap) | further keys share one bucket | or are refused, or admitted |
 //!
 //! # Semantics, where limiters differ
 //!
@@ -111,29 +114,42 @@
 //! takes the tokens of those who would have waited, so that the next verdict is what it would have been.
 //! [`disable`](RateLimiter::disable) lets everything through and counts nothing; whoever waits goes.
 //! [`enable`](RateLimiter::enable) ends either. [`reset`](RateLimiter::reset) fills the bucket and serves
-//! those in line from it.
+//! those in line from it. By key they act on the whole table, and nobody waits.
 //!
 //! # Where it stands
 //!
 //! Outermost, below a fallback and the overall timeout, where it protects this service: one request is one
 //! call, however often it is tried. Innermost, below a retry, where it protects the one that is called:
-//! each attempt counts. A waiting limiter belongs below whatever sets the [deadline](crate::deadline).
+//! each attempt counts. A waiting limiter belongs below whatever sets the [deadline](crate::deadline): see
+//! [ordering](crate::docs::ordering).
 //!
-//! # Cancellation, clones and readiness
+//! # Readiness
+//!
+//! `poll_ready` is the inner service's, and takes nothing: an idle service holds no token. Under
+//! [`WaitingRateLimitLayer`] a call that may go at once goes on the instance that was readied; one that must
+//! wait drops it and readies a clone in its turn, so that nothing of the inner service is held meanwhile: see
+//! [readiness](crate::docs::readiness).
+//!
+//! # Cancellation and clones
 //!
 //! Dropping a call that waits gives its place and its tokens up at once, to those behind it. A call that was
 //! let in has spent its tokens. A cost function that panics has taken nothing. Clones of a layer, and all
 //! services made by them, share one limiter: see [sharing](crate::docs::sharing).
 //!
-//! `poll_ready` is the inner service's, and takes nothing: an idle service holds no token. Under
-//! [`WaitingRateLimitLayer`] a call that may go at once goes on the instance that was readied; one that must
-//! wait drops it and readies a clone in its turn, so that nothing of the inner service is held meanwhile.
-//!
 //! # Events
 //!
-//! [`Admitted`](crate::Event::Admitted) with the time waited, [`Rejected`](crate::Event::Rejected),
-//! [`WouldReject`](crate::Event::WouldReject), [`Queued`](crate::Event::Queued), and
-//! [`LeftQueue`](crate::Event::LeftQueue) for a waiting call that was dropped or refused.
+//! | event | when |
+//! |---|---|
+//! | [`Admitted`](crate::Event::Admitted) | a call is let in; `waited` is zero if, and only if, it did not wait in line |
+//! | [`Queued`](crate::Event::Queued) | a call begins to wait |
+//! | [`LeftQueue`](crate::Event::LeftQueue) | it goes without its turn: dropped, refused, or let through by a command |
+//! | [`Rejected`](crate::Event::Rejected), [`WouldReject`](crate::Event::WouldReject) | a call is refused, or would be |
+//! | [`Untracked`](crate::Event::Untracked) | by key: there is no room for a key, and its call is admitted |
+//!
+//! # Clock
+//!
+//! [`Options::clock`](crate::Options::clock) says how many tokens there are. Waits are tokio's timers; where
+//! the two differ, a call asks again when its timer has run, and waits on if it came too early.
 //!
 //! # Memory and cost
 //!

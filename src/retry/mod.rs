@@ -83,6 +83,7 @@
 //!
 //! | setting | default | meaning |
 //! |---|---|---|
+//! | [`name`](RetryConfig::name) | `"retry"` | in every rejection, event and metric |
 //! | [`attempts`](RetryConfig::attempts) | 3 | the first included; `u32::MAX` is as good as no limit |
 //! | [`backoff`](RetryConfig::backoff) | exponential: 50 ms, ×2, up to 20 s, full jitter | also constant and linear, and other [jitter](crate::Jitter) |
 //! | [`budget`](RetryConfig::budget) | 20 % of calls plus 10 a second, over 10 s, of the policy's own | or one that is [shared](RetryBudget), or none |
@@ -134,16 +135,33 @@
 //! # Where it stands
 //!
 //! Below the timeout of the whole call, which sets the deadline; above a circuit breaker, so that each attempt
-//! counts there; above a timeout for each attempt. A client below that retries by itself multiplies the
-//! attempts: switch that off.
+//! counts there; above a timeout for each attempt: see [ordering](crate::docs::ordering). A client below that
+//! retries by itself multiplies the attempts: switch that off.
 //!
-//! # Cancellation, clones and readiness
+//! # Readiness
+//!
+//! `poll_ready` is the inner service's: the first attempt goes on the instance that was readied, and one clone,
+//! made with the first call where there may be a second, is readied for each later attempt. A request is
+//! cloned at most once fewer than there may be attempts, and not for the last.
+//!
+//! # Cancellation and clones
 //!
 //! Dropping the response future at any point gives everything back: what was paid for an attempt that
-//! has not begun is refunded. A panic of the service goes on and ends the call. `poll_ready` is the inner
-//! service's: the first attempt goes on the instance that was readied, and one clone, made with the first
-//! call where there may be a second, is readied for each later attempt. A request is cloned at most once
-//! fewer than there may be attempts, and not for the last.
+//! has not begun is refunded. A panic of the service goes on and ends the call. Clones of a layer, and all
+//! services made by them, share one policy and its budget: see [sharing](crate::docs::sharing).
+//!
+//! # Events
+//!
+//! | event | when |
+//! |---|---|
+//! | [`Retrying`](crate::Event::Retrying) | another attempt follows, with its number and the delay before it |
+//! | [`RetryEnded`](crate::Event::RetryEnded) | a call has its last answer, with the number of attempts and why there are no more |
+//! | [`Rejected`](crate::Event::Rejected) | a call is at its deadline, and no error of the service's is left to answer with |
+//!
+//! # Clock
+//!
+//! Delays and deadlines are tokio's. [`Options::clock`](crate::Options::clock) is that of a budget of the
+//! policy's own; one that is shared has [its own](RetryBudget::with).
 //!
 //! # Memory and cost
 //!

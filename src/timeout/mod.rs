@@ -117,6 +117,12 @@
 //! A refusal in `call` leaves what the service had reserved with that clone: see
 //! [readiness](crate::docs::readiness).
 //!
+//! # Where it stands
+//!
+//! Twice in a client: over everything but the fallback for the whole call, whose deadline bounds every wait
+//! below, and right above the service for each attempt. Nothing that may wait belongs over the outer one: see
+//! [ordering](crate::docs::ordering).
+//!
 //! # Commands
 //!
 //! [`shadow`](TimeLimit::shadow) reports a call that runs out of time, once, and lets it go on; it reports
@@ -128,17 +134,19 @@
 //!
 //! # Events
 //!
-//! [`Rejected`](crate::Event::Rejected) for a call that is cut or refused,
-//! [`WouldReject`](crate::Event::WouldReject) for either in shadow, and [`InTime`](crate::Event::InTime) for
-//! every other call that ends, by an answer or an error of the service's. A call that its caller drops is
-//! none of them.
+//! | event | when |
+//! |---|---|
+//! | [`Rejected`](crate::Event::Rejected), [`WouldReject`](crate::Event::WouldReject) | a call is cut or refused, or would be |
+//! | [`InTime`](crate::Event::InTime) | a call ends otherwise, by an answer or an error of the service's |
+//!
+//! A call that its caller drops is none of them.
 //!
 //! # Cancellation and clones
 //!
 //! Dropping the response future drops the service's future and the timer; nothing else is held. Clones of a
 //! layer, and all services made by them, share one timeout: see [sharing](crate::docs::sharing).
 //!
-//! # Clocks
+//! # Clock
 //!
 //! A call that waits needs a tokio runtime with timers; one that answers at once does not.
 //! [`Options::clock`](crate::Options::clock) says when a call begins; the deadline that follows is waited

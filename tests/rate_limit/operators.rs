@@ -70,6 +70,41 @@ async fn every_event_is_told() {
     assert_eq!(told.take(), []);
 }
 
+/// X9: a gauge made from events is what the snapshot shows, also where a command ends a wait, or ends it in
+/// no time.
+#[tokio::test(start_paused = true)]
+async fn a_gauge_of_the_calls_that_wait_can_be_made_from_events() {
+    let (limiter, told) = told(10, 1);
+    let mut gauge = 0_i64;
+    let mut agrees = |with: usize| {
+        for event in told.take() {
+            match event {
+                Event::Queued { .. } => gauge += 1,
+                Event::LeftQueue { .. } => gauge -= 1,
+                Event::Admitted { waited, .. } if !waited.is_zero() => gauge -= 1,
+                _ => {}
+            }
+        }
+        assert_eq!((gauge, limiter.snapshot().queued), (with as i64, with));
+    };
+    for command in [Command::Disable, Command::Shadow, Command::Reset] {
+        limiter.command(Command::Enable).unwrap();
+        limiter.command(Command::Reset).unwrap();
+        limiter.try_acquire().unwrap();
+        let waiting = limiter.acquire();
+        agrees(1);
+        limiter.command(command).unwrap();
+        waiting.await.unwrap();
+        agrees(0);
+    }
+    // One by hand stands in no line: its user waits where and as long as it likes.
+    limiter.reset();
+    for _ in 0..3 {
+        limiter.reserve(1, None).unwrap().keep();
+        agrees(0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn in_shadow_what_would_be_refused_passes_and_takes_nothing() {
     let (limiter, told) = told(10, 2);

@@ -30,8 +30,9 @@ use crate::{
 /// window. A key whose circuit is open stays until it is called again or [removed](Self::remove): remove
 /// keys that are gone for good, or they will fill the table.
 ///
-/// Finding a key takes the lock of its part of the table for a moment. From 1024 keys on the table has 16 parts with a bound of their own, and the sixteen least recently
-/// used of a part are looked at to find one that can go.
+/// Finding a key takes the lock of its part of the table for a moment. From 1024 keys on the table has 16
+/// parts with a bound of their own, and the sixteen least recently used of a part are looked at to find one
+/// that can go.
 ///
 /// ```
 /// use portcullis::{CircuitBreakerConfig, Circuits, Options};

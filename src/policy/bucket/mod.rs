@@ -24,9 +24,9 @@
 //! # Exactness
 //! Every time and every token is a whole number: see the arithmetic in the source. In any interval of
 //! length `t` the bucket gives at most `burst + rate × t` tokens, among any number of threads, and through
-//! any change of the rate; and it gives each as soon as that allows, where the rate is a fraction with a
-//! numerator below 2²⁰ (a million a second, or any multiple of a hundred thousand up to 10¹¹). At other
-//! rates it gives less by at most one part in 2²⁰ of what a nanosecond brings.
+//! any change of the rate; and it gives each as soon as that allows, where the rate, in tokens per
+//! nanosecond, is a fraction with a numerator of at most 2²⁰: any up to a million a second, and any multiple
+//! of a hundred thousand up to 10¹¹. At other rates each token comes back at most 2⁻²⁰ ns late.
 //!
 //! # Cost
 //! Taking tokens reads the clock and exchanges one word. A refusal reads both and writes nothing.

@@ -65,7 +65,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The [`Refusal`], at once, when the wait would be longer than `max_wait`, or for ever, or further
-    /// ahead than can be counted (275 seconds at any rate, and years at round ones). Nothing is taken then.
+    /// ahead than can be counted (137 seconds at any rate, and years at round ones). Nothing is taken then.
     /// Its `retry_after` is the time until the tokens are there without any wait.
     pub fn reserve(
         &self,

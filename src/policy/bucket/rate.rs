@@ -7,8 +7,8 @@
 //!
 //! For a rate of `p` tokens per `q` nanoseconds, reduced, time is counted in units of `1/p` ns: an
 //! interval is `q` units, and nothing is ever rounded. Where `p` exceeds 2²⁰ the unit is 2⁻²⁰ ns and the
-//! interval is rounded up, so that the bucket gives never more than its rate and at most a millionth
-//! less.
+//! interval is rounded up, so that the bucket gives never more than its rate, and each token at most
+//! a unit late: a millionth of the rate at a thousand million a second.
 
 use std::time::Duration;
 

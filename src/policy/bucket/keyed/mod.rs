@@ -20,7 +20,7 @@ use std::{
 };
 
 use crossbeam_utils::CachePadded;
-use foldhash::fast::RandomState;
+use foldhash::quality::RandomState;
 
 use self::{
     ask::{Asked, Given, Lent},
@@ -81,7 +81,8 @@ pub enum Grant {
 pub struct Buckets<K> {
     /// Times are counted from here.
     made: Instant,
-    /// Seeded at random, so that keys cannot be chosen to collide.
+    /// Seeded at random, so that keys cannot be chosen to collide. Of the better quality: with one seed in
+    /// fifty the faster one puts numbers that follow one another into few of the parts.
     hasher: RandomState,
     parts: Box<[CachePadded<Mutex<Part<K>>>]>,
     room: Room,
