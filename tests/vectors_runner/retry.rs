@@ -51,12 +51,23 @@ fn run(scenario: &Value, notes: &mut Vec<String>) -> Replay {
     let replayed = retry_stack::replay(&plan, &script, steps);
     let Err(Stop::Fail(first)) = replayed else { return replayed };
     if plan.breaker.is_some() && !plan.says_of_refusals {
-        // The schema does not say whether the breaker's refusal is worth another attempt; here it is
-        // not, unless the retry is configured so.
+        // The schema does not say whether the breaker's refusal is worth another attempt. Here it is
+        // not, unless the retry is configured so; and then it waits for as long as the breaker says,
+        // unless the classifier says otherwise.
         plan.config = plan.config.retry_refusals(true);
-        if retry_stack::replay(&plan, &script, steps).is_ok() {
-            notes.push("with retry_refusals(true): otherwise ".to_owned() + &first);
-            return Ok(());
+        for mute in [true, false] {
+            let mut hints = plan.config.hints;
+            if mute {
+                hints.mode = HintMode::AtLeast;
+            }
+            plan.mute = mute;
+            let config = plan.config.clone().hints(hints);
+            let usual = std::mem::replace(&mut plan.config, config);
+            if retry_stack::replay(&plan, &script, steps).is_ok() {
+                notes.push("with retry_refusals(true): otherwise ".to_owned() + &first);
+                return Ok(());
+            }
+            plan.config = usual;
         }
     }
     fail(format!("layer: {first}"))
@@ -106,6 +117,8 @@ pub(super) struct Plan {
     pub(super) deadline: Option<Duration>,
     pub(super) breaker: Option<config::Plan>,
     says_of_refusals: bool,
+    /// Whether what a refusal says of when to come back is left aside.
+    pub(super) mute: bool,
 }
 
 fn deadline(given: &Value) -> Replay<Option<Duration>> {
@@ -146,7 +159,7 @@ fn plan(given: &Value) -> Replay<Plan> {
         return skip(format!("configuration refused: {error}"));
     }
     let says_of_refusals = given.get("retry_refusals").is_some();
-    Ok(Plan { config, deadline: deadline(given)?, breaker: None, says_of_refusals })
+    Ok(Plan { config, deadline: deadline(given)?, breaker: None, says_of_refusals, mute: false })
 }
 
 fn hints(given: &Value, config: &RetryConfig) -> Replay<Hints> {

@@ -50,7 +50,10 @@ impl Service<()> for Scripted {
 }
 
 #[derive(Clone, Copy)]
-struct ByLine;
+struct ByLine {
+    /// Whether a refusal says nothing of when to come back.
+    mute: bool,
+}
 
 impl Classify<Line, Error<Infallible>> for ByLine {
     fn classify(&self, result: &Result<Line, Error<Infallible>>) -> Outcome {
@@ -58,7 +61,10 @@ impl Classify<Line, Error<Infallible>> for ByLine {
     }
 
     fn hint(&self, result: &Result<Line, Error<Infallible>>) -> Option<Hint> {
-        result.as_ref().ok().and_then(|line| line.hint)
+        match result {
+            Ok(line) => line.hint,
+            Err(_) => self.mute.then_some(Hint::After(Duration::ZERO)),
+        }
     }
 }
 
@@ -78,6 +84,7 @@ async fn play(plan: &Plan, lines: &[Line], steps: &[Value]) -> Replay {
     let retry = RetryLayer::with(plan.config.clone(), log()).expect("validated before");
     let (script_now, calls) = (Rc::new(RefCell::new(lines.to_vec())), Rc::new(RefCell::new(0)));
     let service = Scripted { script: script_now.clone(), calls: calls.clone() };
+    let by_line = ByLine { mute: plan.mute };
     let mut circuit = None;
     let below = match &plan.breaker {
         None => Either::Right(service),
@@ -85,11 +92,11 @@ async fn play(plan: &Plan, lines: &[Line], steps: &[Value]) -> Replay {
             Err(error) => return skip(format!("configuration refused: {error}")),
             Ok(layer) => {
                 circuit = Some(layer.circuit().clone());
-                Either::Left(layer.classify_with(ByLine).layer(service))
+                Either::Left(layer.classify_with(by_line).layer(service))
             }
         },
     };
-    let mut stack = retry.classify_with(ByLine).layer(below);
+    let mut stack = retry.classify_with(by_line).layer(below);
     let mut seen = Seen::default();
     for (nth, step) in steps.iter().enumerate() {
         for _ in 0..times(step)? {
