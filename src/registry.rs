@@ -30,7 +30,7 @@ pub trait Managed: Any + fmt::Debug + Send + Sync {
 }
 
 /// One handle, to be asked as any other, and to be had back as what it is.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     managed: Arc<dyn Managed>,
     any: Arc<dyn Any + Send + Sync>,
@@ -87,10 +87,12 @@ impl Registry {
     }
 
     /// Registers all of these, or none.
-    pub(crate) fn add_all<const N: usize>(&self, new: [Entry; N]) -> Result<(), ConfigError> {
+    pub(crate) fn add_all(&self, new: impl Into<Vec<Entry>>) -> Result<(), ConfigError> {
+        let new = new.into();
         let mut handles = self.handles.lock();
-        for entry in &new {
-            if handles.contains_key(&entry.key()) {
+        for (at, entry) in new.iter().enumerate() {
+            let twice = new[..at].iter().any(|other| other.key() == entry.key());
+            if twice || handles.contains_key(&entry.key()) {
                 let name = entry.managed.name();
                 return Err(ConfigError::new("name", name, "is registered already"));
             }

@@ -4,6 +4,8 @@
 //! refused) is not a cost per call.
 #![allow(clippy::unwrap_used, reason = "a test may panic, and picks any instant to begin with")]
 
+#[path = "allocations/stack.rs"]
+mod stack;
 #[path = "allocations/timeout.rs"]
 mod timeout;
 

@@ -66,6 +66,11 @@ impl RetryBudget {
         Ok(Self { shared: Arc::new(Shared { budget, clock }) })
     }
 
+    /// Tells it from every other budget there is.
+    pub(super) fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     /// How many whole tokens there are.
     pub fn balance(&self) -> u64 {
         self.shared.budget.balance(self.shared.clock)

@@ -230,15 +230,20 @@ impl RetryPolicy {
     /// What a stack that is checked should know.
     pub(super) fn facts(&self) -> Part {
         let config = self.core.config.lock();
-        let budget = self.budget().map(|budget| match budget.config() {
-            BudgetConfig::Share { ratio, per_second, .. } => BudgetFacts { ratio, per_second },
-            BudgetConfig::Grpc { ratio, .. } => BudgetFacts { ratio, per_second: 0.0 },
+        let budget = self.budget().map(|budget| {
+            let (ratio, per_second) = match budget.config() {
+                BudgetConfig::Share { ratio, per_second, .. } => (ratio, per_second),
+                // Once half of its tokens are gone there is no retry until calls succeed again.
+                BudgetConfig::Grpc { .. } => (0.0, 0.0),
+            };
+            BudgetFacts { id: budget.id(), ratio, per_second }
         });
         Part::Retry {
             name: self.name(),
             attempts: config.attempts,
             budget,
             longest_delays: config.backoff.longest_sum(config.attempts),
+            longest_hint: config.hints.longest(),
             retries_refusals: config.retry_refusals,
             nested: config.nested,
         }

@@ -306,6 +306,7 @@ mod tests {
     use crate::{
         plan::{BudgetFacts, Part},
         policy::budget::config::BudgetConfig,
+        retry::RetryBudget,
     };
 
     #[test]
@@ -314,15 +315,20 @@ mod tests {
             let layer = RetryLayer::new(config).expect("a valid config");
             plan::record(|| drop(layer.layer(()))).1
         };
-        let part = Part::Retry {
+        let [part] = parts(RetryConfig::new("db"))[..] else { panic!("one part") };
+        let Part::Retry { budget: Some(BudgetFacts { id, .. }), .. } = part else {
+            panic!("there is a budget");
+        };
+        let expected = Part::Retry {
             name: "db",
             attempts: 3,
-            budget: Some(BudgetFacts { ratio: 0.2, per_second: 10.0 }),
+            budget: Some(BudgetFacts { id, ratio: 0.2, per_second: 10.0 }),
             longest_delays: Duration::from_millis(150),
+            longest_hint: Some(Duration::from_secs(60)),
             retries_refusals: false,
             nested: false,
         };
-        assert_eq!(parts(RetryConfig::new("db")), [part]);
+        assert_eq!(part, expected);
         let [Part::Retry { budget: None, .. }] = parts(RetryConfig::new("db").no_budget())[..]
         else {
             panic!("there is no budget");
@@ -332,6 +338,18 @@ mod tests {
         else {
             panic!("there is a budget");
         };
-        assert_eq!(facts, BudgetFacts { ratio: 0.5, per_second: 0.0 });
+        // What it allows while every call fails is nothing.
+        assert_eq!((facts.ratio, facts.per_second), (0.0, 0.0));
+
+        // One budget in two retries is told to be one.
+        let shared = RetryBudget::new(BudgetConfig::default()).expect("a valid config");
+        let id = |config: RetryConfig| match parts(config)[..] {
+            [Part::Retry { budget: Some(facts), .. }] => facts.id,
+            _ => panic!("there is a budget"),
+        };
+        let of = |name| RetryConfig::new(name).budget(&shared);
+        assert_eq!(id(of("db")), id(of("other")));
+        let other = RetryBudget::new(BudgetConfig::default()).expect("a valid config");
+        assert_ne!(id(of("db")), id(RetryConfig::new("db").budget(&other)));
     }
 }
