@@ -92,6 +92,7 @@ fn time(clock: ClockFn) -> Batch {
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "what tokio's timer costs is the question")]
 fn timer(started: bool) -> Batch {
     Box::new(move |calls| {
         let _inside = runtime().enter();

@@ -1,6 +1,15 @@
 //! The keys of keyed limiters, and the order in which they are asked for.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// In which a token comes back to a key's bucket. A bucket that is full may count as absent: it takes
+/// that long after a call before one is.
+pub const MINUTE: Duration = Duration::from_secs(60);
+/// Tokens per key: more than any run takes.
+pub const BURST: u32 = 1_000_000;
 
 /// 2⁶⁴ divided by the golden ratio: its multiples spread evenly, and no two neighbours follow each
 /// other.

@@ -223,8 +223,9 @@ impl Panel {
             }
             Self::LimitRefused => "One token an hour, and it is gone.",
             Self::KeyedThousand | Self::KeyedStrings | Self::KeyedMany => {
-                "All keys are held from the start; each call asks for another one, in no order. The \
-                 quota is that of the limiter with one bucket."
+                "All keys are held from the start; each call asks for another one, in no order. A \
+                 token a minute for each, and a burst of a million that no run uses up: no bucket is \
+                 ever full again, which would make it as good as absent."
             }
             Self::Retry => "Three attempts; the peers' budgets are their defaults.",
             Self::Stack => {

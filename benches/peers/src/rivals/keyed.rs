@@ -1,19 +1,24 @@
 //! Rate limiters with a bucket per key.
 
-use std::{any::Any, hash::Hash, net::Ipv4Addr};
+use std::{
+    any::Any,
+    hash::Hash,
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
+};
 
 use governor::{
-    RateLimiter,
+    Quota, RateLimiter,
     clock::{Clock, MonotonicClock, QuantaClock},
     middleware::NoOpMiddleware,
     state::keyed::DashMapStateStore,
 };
 
-use super::{GOVERNOR, limiters::admitting};
+use super::GOVERNOR;
 use crate::{
     Batch, Subject,
     growth::{Axis, Series},
-    keys::{Walk, strings},
+    keys::{BURST, MINUTE, Walk, strings},
     memory::Store,
     panel::Panel,
     service::{Errors, calls, walked},
@@ -66,12 +71,15 @@ pub(super) fn stores() -> Vec<Store> {
             kept(holding(0..u64::from(n), QuantaClock::default()))
         }),
         Store::new("governor-addresses", "governor, `IpAddr`", |n| {
-            kept(holding(
-                (0..n).map(|n| std::net::IpAddr::from(Ipv4Addr::from(n))),
-                QuantaClock::default(),
-            ))
+            kept(holding((0..n).map(|n| IpAddr::from(Ipv4Addr::from(n))), QuantaClock::default()))
         }),
     ]
+}
+
+/// A bucket that stays in use for a minute after each call, and that no run empties.
+fn quota() -> Quota {
+    let burst = NonZeroU32::new(BURST).expect("not zero");
+    Quota::with_period(MINUTE).expect("not zero").allow_burst(burst)
 }
 
 fn kept(limiter: impl Any) -> Box<dyn Any> {
@@ -84,7 +92,7 @@ where
     K: Hash + Eq + Clone,
     C: Clock,
 {
-    let limiter = RateLimiter::dashmap_with_clock(admitting(), clock);
+    let limiter = RateLimiter::dashmap_with_clock(quota(), clock);
     for key in keys {
         assert!(limiter.check_key(&key).is_ok());
     }

@@ -96,7 +96,7 @@ pub(super) fn growth() -> Vec<Series> {
 }
 
 /// A quota that no run uses up.
-pub(super) fn admitting() -> Quota {
+fn admitting() -> Quota {
     let burst = NonZeroU32::new(BURST).expect("not zero");
     Quota::per_second(NonZeroU32::new(RATE).expect("not zero")).allow_burst(burst)
 }
