@@ -94,8 +94,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     if only.is_none() {
-        for name in targets::unknown(&subjects) {
-            eprintln!("{name} is to be compared, and is no subject");
+        let unknown = targets::unknown(&subjects);
+        if !unknown.is_empty() {
+            return Err(format!("to be compared, and no subject: {}", unknown.join(", ")).into());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, Pending, pending},
+    future::{Future, Pending, pending, poll_fn},
     hint::black_box,
     pin::{Pin, pin},
     sync::Mutex,
@@ -11,7 +11,10 @@ use std::{
 
 use tower_service::Service;
 
-use crate::{Batch, service::runtime};
+use crate::{
+    Batch,
+    service::{drive, runtime},
+};
 
 /// A service that never answers.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,14 @@ where
             black_box(future.poll(&mut cx).is_pending());
         }
     })
+}
+
+/// A call of a clone of the service, not yet polled.
+pub fn called<S: Service<u64> + Clone>(service: &S) -> S::Future {
+    let mut service = service.clone();
+    let ready = drive(poll_fn(|cx| service.poll_ready(cx))).is_ok();
+    assert!(ready, "it cannot be called");
+    service.call(1)
 }
 
 /// The same future, after it has begun to wait.

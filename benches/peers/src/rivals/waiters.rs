@@ -9,7 +9,7 @@ use tower_service::Service as _;
 use crate::{
     growth::{Axis, Series},
     service::{AtOnce, drive},
-    waiting::{Silent, crowd},
+    waiting::{Silent, called, crowd},
 };
 
 /// Longer than any run.
@@ -31,7 +31,7 @@ pub(super) fn growth() -> Vec<Series> {
         }),
         Series::new(Axis::Waiters, "tower `Timeout`, N calls in flight", |n| {
             let timed = TimeoutLayer::new(HOUR).layer(Silent);
-            crowd(n, move || timed.clone().call(1))
+            crowd(n, move || called(&timed))
         }),
     ]
 }
