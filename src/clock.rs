@@ -19,42 +19,101 @@ use crate::policy::Now;
 pub type ClockFn = fn() -> Instant;
 
 /// tokio's clock: the system's monotonic clock, or the paused one of a test. The default.
+// Never inlined, so that it has one address: see `Clock::of`.
+#[inline(never)]
 pub fn tokio_now() -> Instant {
+    read_tokio()
+}
+
+#[inline(always)]
+fn read_tokio() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "this file is the one that reads time")]
     tokio::time::Instant::now().into_std()
 }
 
 /// The processor's time-stamp counter, calibrated by [`quanta`] against the system's clock.
 ///
-/// About half the cost of [`tokio_now`]. It does not follow tokio's paused time.
+/// About half the cost of [`tokio_now`]; a policy that only compares times, as most do, reads the counter
+/// alone and pays a quarter. It does not follow tokio's paused time.
 #[cfg(feature = "quanta")]
 #[cfg_attr(docsrs, doc(cfg(feature = "quanta")))]
+#[inline(never)]
 pub fn quanta_now() -> Instant {
-    use std::sync::LazyLock;
-    struct Anchor {
-        clock: quanta::Clock,
-        raw: u64,
-        instant: Instant,
-    }
-    static ANCHOR: LazyLock<Anchor> = LazyLock::new(|| {
-        let clock = quanta::Clock::new();
-        #[expect(clippy::disallowed_methods, reason = "this file is the one that reads time")]
-        let instant = Instant::now();
-        Anchor { raw: clock.raw(), clock, instant }
-    });
-    let anchor = &*ANCHOR;
-    let passed = anchor.clock.delta_as_nanos(anchor.raw, anchor.clock.raw());
-    anchor.instant + std::time::Duration::from_nanos(passed)
+    let anchor = Anchor::get();
+    anchor.instant + std::time::Duration::from_nanos(anchor.passed())
 }
 
-/// A clock as a policy takes it: read only if the decision asks.
+/// The one moment that both the counter and the system's clock were read at.
+#[cfg(feature = "quanta")]
+#[derive(Debug)]
+pub(crate) struct Anchor {
+    clock: quanta::Clock,
+    raw: u64,
+    instant: Instant,
+}
+
+#[cfg(feature = "quanta")]
+impl Anchor {
+    fn get() -> &'static Self {
+        static ANCHOR: std::sync::LazyLock<Anchor> = std::sync::LazyLock::new(|| {
+            let clock = quanta::Clock::new();
+            #[expect(clippy::disallowed_methods, reason = "this file is the one that reads time")]
+            let instant = Instant::now();
+            Anchor { raw: clock.raw(), clock, instant }
+        });
+        &ANCHOR
+    }
+
+    /// Nanoseconds since then.
+    #[inline(always)]
+    fn passed(&self) -> u64 {
+        self.clock.delta_as_nanos(self.raw, self.clock.raw())
+    }
+}
+
+/// A clock as a policy takes it: read only if the decision asks. Those that are known are read without a
+/// call through a pointer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(pub(crate) ClockFn);
+pub(crate) enum Clock {
+    Tokio,
+    #[cfg(feature = "quanta")]
+    Quanta(&'static Anchor),
+    Other(ClockFn),
+}
+
+impl Clock {
+    /// Knows a function by its address. If that fails, the function is called, which tells the same time.
+    pub(crate) fn of(clock: ClockFn) -> Self {
+        let is = |known: ClockFn| std::ptr::fn_addr_eq(clock, known);
+        #[cfg(feature = "quanta")]
+        if is(quanta_now) {
+            return Self::Quanta(Anchor::get());
+        }
+        if is(tokio_now) { Self::Tokio } else { Self::Other(clock) }
+    }
+}
 
 impl Now for Clock {
-    #[inline]
+    #[inline(always)]
     fn now(self) -> Instant {
-        (self.0)()
+        match self {
+            Self::Tokio => read_tokio(),
+            #[cfg(feature = "quanta")]
+            Self::Quanta(_) => quanta_now(),
+            Self::Other(clock) => clock(),
+        }
+    }
+
+    #[inline(always)]
+    fn nanos_since(self, origin: Instant) -> u64 {
+        match self {
+            // No `Instant` is made, and none taken apart again. The origin's own distance does not wait for the counter.
+            #[cfg(feature = "quanta")]
+            Self::Quanta(anchor) => {
+                anchor.passed().saturating_sub(origin.nanos_since(anchor.instant))
+            }
+            other => other.now().nanos_since(origin),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    clock::{self, Clock, ClockFn},
+    clock::{Clock, ClockFn},
     event::{Observer, Observers},
 };
 
@@ -26,7 +26,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock(clock::tokio_now), observers: Observers::default() }
+        Self { clock: Clock::Tokio, observers: Observers::default() }
     }
 }
 
@@ -39,7 +39,7 @@ impl Options {
     /// Takes the time from `clock`. Timers and deadlines stay tokio's: a deadline that was seen at the
     /// admission is compared with this clock when the call is dropped, so the two should run together.
     pub fn clock(mut self, clock: ClockFn) -> Self {
-        self.clock = Clock(clock);
+        self.clock = Clock::of(clock);
         self
     }
 

@@ -4,7 +4,7 @@ use std::{ops::Deref, task::Waker, time::Duration};
 
 use super::permit::Held;
 use crate::{
-    clock::{self, Clock},
+    clock::Clock,
     error::{PolicyKind, Reason, Rejection},
     event::{Event, Observers, guarded},
     options::Options,
@@ -20,7 +20,7 @@ pub(super) type CallRef = sync::reference::CallRef<Core>;
 pub(super) type References = sync::reference::References<Core>;
 
 /// Timers and deadlines are tokio's, and a bulkhead has no other use for the time.
-pub(super) const CLOCK: Clock = Clock(clock::tokio_now);
+pub(super) const CLOCK: Clock = Clock::Tokio;
 
 #[derive(Debug)]
 pub(super) struct Core {
