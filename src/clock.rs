@@ -76,8 +76,13 @@ impl Anchor {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Clock {
     Tokio,
+    /// With the origin that it is asked about, and that one's own distance from the anchor.
     #[cfg(feature = "quanta")]
-    Quanta(&'static Anchor),
+    Quanta {
+        anchor: &'static Anchor,
+        origin: Instant,
+        distance: u64,
+    },
     Other(ClockFn),
 }
 
@@ -87,9 +92,23 @@ impl Clock {
         let is = |known: ClockFn| std::ptr::fn_addr_eq(clock, known);
         #[cfg(feature = "quanta")]
         if is(quanta_now) {
-            return Self::Quanta(Anchor::get());
+            let anchor = Anchor::get();
+            return Self::Quanta { anchor, origin: anchor.instant, distance: 0 };
         }
         if is(tokio_now) { Self::Tokio } else { Self::Other(clock) }
+    }
+
+    /// The time, and the clock of a policy that counts from it.
+    pub(crate) fn start(self) -> (Self, Instant) {
+        let origin = self.now();
+        match self {
+            #[cfg(feature = "quanta")]
+            Self::Quanta { anchor, .. } => {
+                let distance = origin.nanos_since(anchor.instant);
+                (Self::Quanta { anchor, origin, distance }, origin)
+            }
+            other => (other, origin),
+        }
     }
 }
 
@@ -99,20 +118,20 @@ impl Now for Clock {
         match self {
             Self::Tokio => read_tokio(),
             #[cfg(feature = "quanta")]
-            Self::Quanta(_) => quanta_now(),
+            Self::Quanta { .. } => quanta_now(),
             Self::Other(clock) => clock(),
         }
     }
 
     #[inline(always)]
-    fn nanos_since(self, origin: Instant) -> u64 {
+    fn nanos_since(self, since: Instant) -> u64 {
         match self {
-            // No `Instant` is made, and none taken apart again. The origin's own distance does not wait for the counter.
+            // No `Instant` is made, and none taken apart again.
             #[cfg(feature = "quanta")]
-            Self::Quanta(anchor) => {
-                anchor.passed().saturating_sub(origin.nanos_since(anchor.instant))
+            Self::Quanta { anchor, origin, distance } if since == origin => {
+                anchor.passed().saturating_sub(distance)
             }
-            other => other.now().nanos_since(origin),
+            other => other.now().nanos_since(since),
         }
     }
 }

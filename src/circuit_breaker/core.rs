@@ -18,7 +18,6 @@ use crate::{
     outcome::Outcome,
     plan::Part,
     policy::{
-        Now,
         breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
     },
     sync::{self, reference::Ref},
@@ -48,9 +47,10 @@ impl Core {
         config: Arc<CircuitBreakerConfig>,
         Options { clock, observers }: Options,
     ) -> Self {
+        let (clock, now) = clock.start();
         Self {
             name: config.name,
-            breaker: Breaker::from_valid(config, clock.now()),
+            breaker: Breaker::from_valid(config, now),
             clock,
             observers,
             parking: Parking::default(),

@@ -7,7 +7,6 @@ use crate::{
     error::ConfigError,
     options::Options,
     policy::{
-        Now,
         budget::{Budget, BudgetSnapshot, Withdrawal, config::BudgetConfig},
     },
 };
@@ -62,7 +61,8 @@ impl RetryBudget {
     }
 
     pub(super) fn on(config: BudgetConfig, clock: Clock) -> Result<Self, ConfigError> {
-        let budget = Budget::new(config, clock.now())?;
+        let (clock, now) = clock.start();
+        let budget = Budget::new(config, now)?;
         Ok(Self { shared: Arc::new(Shared { budget, clock }) })
     }
 
