@@ -17,9 +17,7 @@ use crate::{
     options::Options,
     outcome::Outcome,
     plan::Part,
-    policy::{
-        breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
-    },
+    policy::breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
     sync::{self, reference::Ref},
 };
 
@@ -27,8 +25,8 @@ use crate::{
 pub(super) type CoreRef = Ref<Core>;
 /// Keeps a circuit alive for a call of a layer.
 pub(super) type CallRef = sync::reference::CallRef<Core>;
-/// Gives those to calls.
-pub(super) type References = sync::reference::References<Core>;
+/// The handle, and references for calls.
+pub(super) type References = sync::reference::References<super::Circuit, Core>;
 
 #[derive(Debug)]
 pub(super) struct Core {

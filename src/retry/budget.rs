@@ -6,9 +6,7 @@ use crate::{
     clock::Clock,
     error::ConfigError,
     options::Options,
-    policy::{
-        budget::{Budget, BudgetSnapshot, Withdrawal, config::BudgetConfig},
-    },
+    policy::budget::{Budget, BudgetSnapshot, Withdrawal, config::BudgetConfig},
 };
 
 /// A retry budget. Clones share it: give one to every layer that retries towards the same dependency, and
