@@ -56,7 +56,7 @@ pub use self::{
 };
 use crate::{
     error::{ConfigError, Reason},
-    policy::{Now, nanos},
+    policy::Now,
     sync::Mutex,
 };
 
@@ -226,7 +226,7 @@ impl Bucket {
 
     #[inline(always)]
     pub(crate) fn nanos(&self, now: impl Now) -> u64 {
-        nanos(now.now().saturating_duration_since(self.base))
+        now.nanos_since(self.base)
     }
 
     /// The word and the time in its units.
