@@ -19,42 +19,120 @@ use crate::policy::Now;
 pub type ClockFn = fn() -> Instant;
 
 /// tokio's clock: the system's monotonic clock, or the paused one of a test. The default.
+// Never inlined, so that it has one address: see `Clock::of`.
+#[inline(never)]
 pub fn tokio_now() -> Instant {
+    read_tokio()
+}
+
+#[inline(always)]
+fn read_tokio() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "this file is the one that reads time")]
     tokio::time::Instant::now().into_std()
 }
 
 /// The processor's time-stamp counter, calibrated by [`quanta`] against the system's clock.
 ///
-/// About half the cost of [`tokio_now`]. It does not follow tokio's paused time.
+/// About half the cost of [`tokio_now`]; a policy that only compares times, as most do, reads the counter
+/// alone and pays a quarter. It does not follow tokio's paused time.
 #[cfg(feature = "quanta")]
 #[cfg_attr(docsrs, doc(cfg(feature = "quanta")))]
+#[inline(never)]
 pub fn quanta_now() -> Instant {
-    use std::sync::LazyLock;
-    struct Anchor {
-        clock: quanta::Clock,
-        raw: u64,
-        instant: Instant,
-    }
-    static ANCHOR: LazyLock<Anchor> = LazyLock::new(|| {
-        let clock = quanta::Clock::new();
-        #[expect(clippy::disallowed_methods, reason = "this file is the one that reads time")]
-        let instant = Instant::now();
-        Anchor { raw: clock.raw(), clock, instant }
-    });
-    let anchor = &*ANCHOR;
-    let passed = anchor.clock.delta_as_nanos(anchor.raw, anchor.clock.raw());
-    anchor.instant + std::time::Duration::from_nanos(passed)
+    let anchor = Anchor::get();
+    anchor.instant + std::time::Duration::from_nanos(anchor.passed())
 }
 
-/// A clock as a policy takes it: read only if the decision asks.
+/// The one moment that both the counter and the system's clock were read at.
+#[cfg(feature = "quanta")]
+#[derive(Debug)]
+pub(crate) struct Anchor {
+    clock: quanta::Clock,
+    raw: u64,
+    instant: Instant,
+}
+
+#[cfg(feature = "quanta")]
+impl Anchor {
+    fn get() -> &'static Self {
+        static ANCHOR: std::sync::LazyLock<Anchor> = std::sync::LazyLock::new(|| {
+            let clock = quanta::Clock::new();
+            #[expect(clippy::disallowed_methods, reason = "this file is the one that reads time")]
+            let instant = Instant::now();
+            Anchor { raw: clock.raw(), clock, instant }
+        });
+        &ANCHOR
+    }
+
+    /// Nanoseconds since then.
+    #[inline(always)]
+    fn passed(&self) -> u64 {
+        self.clock.delta_as_nanos(self.raw, self.clock.raw())
+    }
+}
+
+/// A clock as a policy takes it: read only if the decision asks. Those that are known are read without a
+/// call through a pointer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(pub(crate) ClockFn);
+pub(crate) enum Clock {
+    Tokio,
+    /// With the origin that it is asked about, and that one's own distance from the anchor.
+    #[cfg(feature = "quanta")]
+    Quanta {
+        anchor: &'static Anchor,
+        origin: Instant,
+        distance: u64,
+    },
+    Other(ClockFn),
+}
+
+impl Clock {
+    /// Knows a function by its address. If that fails, the function is called, which tells the same time.
+    pub(crate) fn of(clock: ClockFn) -> Self {
+        let is = |known: ClockFn| std::ptr::fn_addr_eq(clock, known);
+        #[cfg(feature = "quanta")]
+        if is(quanta_now) {
+            let anchor = Anchor::get();
+            return Self::Quanta { anchor, origin: anchor.instant, distance: 0 };
+        }
+        if is(tokio_now) { Self::Tokio } else { Self::Other(clock) }
+    }
+
+    /// The time, and the clock of a policy that counts from it.
+    pub(crate) fn start(self) -> (Self, Instant) {
+        let origin = self.now();
+        match self {
+            #[cfg(feature = "quanta")]
+            Self::Quanta { anchor, .. } => {
+                let distance = origin.nanos_since(anchor.instant);
+                (Self::Quanta { anchor, origin, distance }, origin)
+            }
+            other => (other, origin),
+        }
+    }
+}
 
 impl Now for Clock {
-    #[inline]
+    #[inline(always)]
     fn now(self) -> Instant {
-        (self.0)()
+        match self {
+            Self::Tokio => read_tokio(),
+            #[cfg(feature = "quanta")]
+            Self::Quanta { .. } => quanta_now(),
+            Self::Other(clock) => clock(),
+        }
+    }
+
+    #[inline(always)]
+    fn nanos_since(self, since: Instant) -> u64 {
+        match self {
+            // No `Instant` is made, and none taken apart again.
+            #[cfg(feature = "quanta")]
+            Self::Quanta { anchor, origin, distance } if since == origin => {
+                anchor.passed().saturating_sub(distance)
+            }
+            other => other.now().nanos_since(since),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     options::Options,
     outcome::Classify,
     policy::{
-        Cause, Command, Explanation, Now, PolicySnapshot,
+        Cause, Command, Explanation, PolicySnapshot,
         fallback::{Answers, AnyError, Served, Snapshot, config::LastGoodConfig},
     },
     registry::Managed,
@@ -116,8 +116,10 @@ impl<K: Hash + Eq, V> LastGood<K, V> {
     ///
     /// # Errors
     /// [`ConfigError`] names the first value that cannot work.
-    pub fn with(config: LastGoodConfig, options: Options) -> Result<Self, ConfigError> {
-        let answers = Answers::new(&config, options.clock.now())?;
+    pub fn with(config: LastGoodConfig, mut options: Options) -> Result<Self, ConfigError> {
+        let (clock, now) = options.clock.start();
+        options.clock = clock;
+        let answers = Answers::new(&config, now)?;
         let policy = FallbackPolicy::of(config.name, options);
         let config = Mutex::new(config);
         Ok(Self { shared: Arc::new(Shared { policy, answers, config }) })

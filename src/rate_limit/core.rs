@@ -50,10 +50,11 @@ impl Core {
         config: RateLimitConfig,
         Options { clock, observers }: Options,
     ) -> Result<Self, ConfigError> {
+        let (clock, now) = clock.start();
         Ok(Self {
             name: config.name,
             mode: ModeSwitch::new(Mode::Enforce),
-            bucket: Bucket::new(config, clock.now())?,
+            bucket: Bucket::new(config, now)?,
             clock,
             observers,
             line: Mutex::new(Line::new()),
@@ -66,7 +67,8 @@ impl Core {
     #[inline(always)]
     pub(super) fn admit(&self, tokens: u64) -> Result<(), Rejection> {
         if self.mode.get() != Mode::Enforce {
-            return self.admit_without_force(tokens);
+            self.admit_without_force(tokens);
+            return Ok(());
         }
         match self.bucket.try_acquire(tokens, self.clock) {
             Ok(()) => {
@@ -79,14 +81,13 @@ impl Core {
 
     /// In shadow, a call that would be refused takes nothing; disabled, none does.
     #[cold]
-    fn admit_without_force(&self, tokens: u64) -> Result<(), Rejection> {
+    fn admit_without_force(&self, tokens: u64) {
         if self.mode.get() != Mode::Disabled {
             if let Err(refusal) = self.bucket.try_acquire(tokens, self.clock) {
                 self.would_refuse(refusal.reason);
             }
             self.count(Duration::ZERO);
         }
-        Ok(())
     }
 
     /// Takes tokens for a call that may wait for them.
@@ -228,7 +229,7 @@ impl Core {
     }
 
     /// Counts a refusal and tells of it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn refuse(&self, refusal: Refusal) -> Rejection {
         self.refused.add_one();
         let mut rejection =
@@ -236,8 +237,16 @@ impl Core {
         if let Some(after) = refusal.retry_after {
             rejection = rejection.with_retry_after(after);
         }
-        self.observers.tell(|| Event::Rejected(rejection));
+        if self.observers.listen() {
+            self.tell_refused(rejection);
+        }
         rejection
+    }
+
+    /// Apart, so that nobody listening costs nothing but the question.
+    #[cold]
+    fn tell_refused(&self, rejection: Rejection) {
+        self.observers.tell(|| Event::Rejected(rejection));
     }
 
     #[cold]

@@ -15,7 +15,7 @@ use super::{
     Bucket, Refusal,
     config::RateLimitConfig,
     planned::Reservation,
-    rate::{Ask, Rate},
+    rate::{Ask, Rate, told_anew},
     refusal,
 };
 use crate::error::{ConfigError, Reason};
@@ -293,9 +293,4 @@ impl<T> Place<T> {
     fn is_to_come(&self, now: u128) -> bool {
         self.due > now && self.due < NEVER
     }
-}
-
-/// A wait at another rate, rounded up.
-fn told_anew(wait: u128, from: Rate, to: Rate) -> u128 {
-    (wait * u128::from(to.interval)).div_ceil(u128::from(from.interval))
 }

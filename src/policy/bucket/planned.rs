@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Bucket, Refusal,
     config::RateLimitConfig,
-    rate::{Ask, Rate},
+    rate::{Ask, Rate, told_anew},
     refusal,
     word::{FURTHEST, Seen},
 };
@@ -20,16 +20,31 @@ pub(super) struct Plans {
     changes: u64,
     /// When the latest reservation may be used, or what is left of it after later ones were returned.
     latest: u128,
+    /// All tokens that were ever reserved, less those that were given back: how many were planned after a
+    /// reservation, at whatever rates.
+    total: u128,
+    /// Reservations up to this total give nothing back at another rate than their own: the bucket was
+    /// reset, or owed nothing any more, after they were made.
+    settled: u128,
 }
 
 impl Plans {
     pub(super) fn new(config: RateLimitConfig) -> Self {
-        Self { config, changes: 0, latest: 0 }
+        Self { config, changes: 0, latest: 0, total: 0, settled: 0 }
     }
 
+    /// The bucket is full again, whatever was planned.
     pub(super) fn begin_anew(&mut self) {
         self.changes += 1;
         self.latest = 0;
+        self.settled = self.total;
+    }
+
+    /// Another rate, from `now` in old units, which is `then` in new ones.
+    pub(super) fn change_rate(&mut self, from: Rate, to: Rate, now: u128, then: u128) {
+        self.changes += 1;
+        let left = self.latest.checked_sub(now);
+        self.latest = left.map_or(0, |left| then + told_anew(left, from, to));
     }
 }
 
@@ -44,6 +59,10 @@ pub struct Reservation {
     pub(super) due: u128,
     taken: u64,
     changes: u64,
+    /// In nanoseconds since the bucket was made, whatever the rate becomes.
+    usable: u64,
+    /// All tokens that had been reserved with it.
+    total: u128,
 }
 
 impl Reservation {
@@ -106,13 +125,24 @@ impl Bucket {
                 return Err(refusal(seen.rate, ask));
             };
             if n == 0 || self.word.swap(seen, full_at) {
-                let due = absolute(&seen, now) + u128::from(wait);
+                let now = absolute(&seen, now);
+                let due = now + u128::from(wait);
                 if n > 0 {
+                    if plans.latest < now {
+                        plans.settled = plans.total;
+                    }
                     plans.latest = due;
+                    plans.total += u128::from(n);
                 }
-                let taken = n * seen.rate.interval;
-                let changes = plans.changes;
-                return Ok(Reservation { wait: in_time, tokens: n, due, taken, changes });
+                return Ok(Reservation {
+                    wait: in_time,
+                    tokens: n,
+                    due,
+                    taken: n * seen.rate.interval,
+                    changes: plans.changes,
+                    usable: nanos.saturating_add(crate::policy::nanos(in_time)),
+                    total: plans.total,
+                });
             }
             seen = self.word.see();
         }
@@ -120,22 +150,27 @@ impl Bucket {
 
     /// Gives a reservation's tokens back, less those that later reservations were planned with, since their
     /// waits stay: the rule of golang's `x/time/rate`. After its time this does nothing, for the tokens may
-    /// have been used; nor does it after a change of the rate, at which its wait was not planned.
+    /// have been used. After a change of the rate, which leaves its wait as it was, they come back as well,
+    /// except for what the bucket would have been too full to hold meanwhile.
     pub fn cancel(&self, reservation: Reservation, now: impl Now) {
         self.cancel_at(reservation, self.nanos(now));
     }
 
     pub(crate) fn cancel_at(&self, reservation: Reservation, nanos: u64) {
         let mut plans = self.plans.lock();
-        let Some(now) = self.planned_under(&plans, &reservation, nanos) else { return };
-        let Reservation { due, taken, .. } = reservation;
+        let Some(Planned { due, taken, now, rate }) =
+            self.planned_under(&plans, &reservation, nanos)
+        else {
+            return;
+        };
         let later = plans.latest.saturating_sub(due);
         let back = u64::try_from(u128::from(taken).saturating_sub(later)).unwrap_or(taken);
         if plans.latest == due {
             // What was planned before it is the latest again.
             plans.latest = due.saturating_sub(taken.into()).max(now);
         }
-        self.give_back(back);
+        plans.total = plans.total.saturating_sub((back / rate.interval).into());
+        self.give_back(rate.in_time(back, now.saturating_sub(due)));
     }
 
     /// The units of a reservation that has not had its time yet, and the time, in units since the bucket
@@ -146,14 +181,31 @@ impl Bucket {
         nanos: u64,
     ) -> Option<(u64, u128)> {
         let plans = self.plans.lock();
-        let now = self.planned_under(&plans, reservation, nanos)?;
-        Some((reservation.taken, now))
+        let Planned { due, taken, now, rate } = self.planned_under(&plans, reservation, nanos)?;
+        Some((rate.in_time(taken, now.saturating_sub(due)), now))
     }
 
-    fn planned_under(&self, plans: &Plans, reservation: &Reservation, nanos: u64) -> Option<u128> {
+    /// A reservation that has not had its time yet, in the units of the rate that holds.
+    fn planned_under(
+        &self,
+        plans: &Plans,
+        reservation: &Reservation,
+        nanos: u64,
+    ) -> Option<Planned> {
         let (seen, now) = self.see_under(plans, nanos);
-        let now = absolute(&seen, now);
-        (reservation.changes == plans.changes && now <= reservation.due).then_some(now)
+        let (rate, now) = (seen.rate, absolute(&seen, now));
+        let Reservation { due, taken, .. } = *reservation;
+        if reservation.changes == plans.changes {
+            return (now <= due).then_some(Planned { due, taken, now, rate });
+        }
+        if nanos > reservation.usable || reservation.total <= plans.settled {
+            return None;
+        }
+        // Those that were planned later stand between it and the latest, token by token.
+        let units = |tokens: u128| tokens.saturating_mul(rate.interval.into());
+        let later = units(plans.total.saturating_sub(reservation.total));
+        let taken = u64::try_from(units(reservation.tokens.into())).unwrap_or(u64::MAX);
+        Some(Planned { due: plans.latest.saturating_sub(later), taken, now, rate })
     }
 
     /// The rate, and the time in units since the bucket was made.
@@ -166,6 +218,8 @@ impl Bucket {
     pub(super) fn move_up(&self, units: u64) {
         let mut plans = self.plans.lock();
         plans.latest = plans.latest.saturating_sub(units.into());
+        let tokens = units / self.word.see().rate.interval;
+        plans.total = plans.total.saturating_sub(tokens.into());
         self.give_back(units);
     }
 
@@ -189,6 +243,8 @@ impl Bucket {
             let later = u64::try_from(full_at + moved - origin).unwrap_or(FURTHEST).min(FURTHEST);
             if self.word.swap(seen, later) {
                 plans.latest += moved;
+                // The latest no longer says when those before it are due.
+                plans.settled = plans.total;
                 return (moved, (before + moved).saturating_sub(seen.rate.whole().into()));
             }
         }
@@ -204,7 +260,7 @@ impl Bucket {
         }
     }
 
-    fn see_under(&self, plans: &Plans, nanos: u64) -> (Seen, u64) {
+    pub(super) fn see_under(&self, plans: &Plans, nanos: u64) -> (Seen, u64) {
         let mut seen = self.word.see();
         loop {
             match seen.units(nanos) {
@@ -215,7 +271,16 @@ impl Bucket {
     }
 }
 
+/// A reservation at the rate that holds, in its units.
+struct Planned {
+    /// When its tokens have come back. Earlier than it may be used if the rate was raised since.
+    due: u128,
+    taken: u64,
+    now: u128,
+    rate: Rate,
+}
+
 /// A time in units since the bucket was made.
-fn absolute(seen: &Seen, now: u64) -> u128 {
+pub(super) fn absolute(seen: &Seen, now: u64) -> u128 {
     u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
 }
