@@ -159,7 +159,7 @@
 //!
 //! | what | bytes |
 //! |---|---:|
-//! | a limiter | 640 |
+//! | a limiter | 768 |
 //! | more, once it has let a call in; and once it has refused one | 1 024 each |
 //! | a call that waits, besides its future | 80 |
 

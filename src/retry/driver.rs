@@ -116,7 +116,12 @@ where
             let result = match this.state.as_mut().project() {
                 StateProjection::Calling { future } => {
                     let counts = this.again.is_some();
-                    ready!(attended(this.held, counts, || future.poll(cx)))
+                    match attended(this.held, counts, || future.poll(cx)) {
+                        Poll::Ready(result) => result,
+                        // A later attempt that a timeout is about to cut: there is an answer already.
+                        Poll::Pending if this.kept.is_some() => return self.pending_until_late(),
+                        Poll::Pending => return Poll::Pending,
+                    }
                 }
                 StateProjection::Waiting { timer, until } => {
                     if timer.poll_until(*until, cx).is_pending() {
@@ -243,6 +248,12 @@ where
                     (Err(error), kept) if refusal.is_some() => {
                         let kept = kept.filter(|kept| !is_refusal(kept));
                         Err(told_of_attempts(kept.unwrap_or(error), *this.seen))
+                    }
+                    // Cut at the deadline by a timeout below: that is no error of the service's either.
+                    (Err(error), kept)
+                        if end == RetryEnd::Deadline && error.rejection().is_some() =>
+                    {
+                        Err(kept.filter(|kept| kept.rejection().is_none()).unwrap_or(error))
                     }
                     (result, _) => result,
                 })

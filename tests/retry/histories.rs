@@ -156,8 +156,10 @@ fn by_status(result: &Result<u16, Failed>) -> Outcome {
     }
 }
 
+type Judge = fn(&Result<u16, Failed>) -> Outcome;
+
 /// Plays one call to its end, or until its caller goes.
-async fn play(layer: &RetryLayer<fn(&Result<u16, Failed>) -> Outcome>, history: &History) -> Books {
+async fn play(layer: &RetryLayer<Judge>, history: &History) -> Books {
     let books = Arc::<Mutex<Books>>::default();
     let lines = Arc::new(Mutex::new(history.lines.clone()));
     let inner = Service { lines, books: books.clone(), is_ready: false };

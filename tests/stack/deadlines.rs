@@ -206,18 +206,21 @@ async fn the_last_real_error_outlives_a_service_that_is_not_ready_again() {
 /// An attempt that runs at the deadline is cut there, and that is how the call ended: by whatever stands
 /// nearest to the service.
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_runs_at_the_deadline_is_cut_there() {
-    for (innermost, name) in [(true, "db.attempt"), (false, "db")] {
+async fn an_attempt_that_runs_at_the_deadline_is_cut_there_and_the_last_real_error_answers() {
+    for innermost in [true, false] {
         let mut full = hurried();
         if !innermost {
             full.attempt.disable();
         }
         full.backend.script([DOWN, HANGS]);
         let (took, answer) = timed(ask(&mut full.service)).await;
-        let refusal = refused(answer);
-        assert_eq!(who(&refusal), (name, PolicyKind::Timeout, Reason::Timeout));
-        assert_eq!((took, refusal.attempted(), full.backend.calls()), (1_000, true, 2));
+        assert_eq!(answer, Err(Error::Inner(failed("down"))));
+        assert_eq!((took, full.backend.calls()), (1_000, 2));
         assert_eq!((full.backend.live(), full.circuit.snapshot().failures), (0, 2));
+        // The first attempt, which left no error before it, is answered by the timeout.
+        full.backend.script([HANGS]);
+        let (took, answer) = timed(ask(&mut full.service)).await;
+        assert_eq!((took, refused(answer).reason()), (1_000, Reason::Timeout));
     }
 }
 
