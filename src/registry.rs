@@ -29,6 +29,48 @@ pub trait Managed: Any + fmt::Debug + Send + Sync {
     fn command(&self, command: Command) -> Result<(), ConfigError>;
 }
 
+/// Makes a handle [`Managed`] by its own methods of the same names.
+macro_rules! managed {
+    ($handle:ty: $kind:ident, $snapshot:ident $(, for[$($generics:tt)*])?) => {
+        impl$(<$($generics)*>)? $crate::registry::Managed for $handle {
+            fn name(&self) -> &'static str {
+                self.name()
+            }
+
+            fn kind(&self) -> $crate::PolicyKind {
+                $crate::PolicyKind::$kind
+            }
+
+            fn snapshot(&self) -> $crate::policy::PolicySnapshot {
+                $crate::policy::PolicySnapshot::$snapshot(self.snapshot())
+            }
+
+            fn explain(&self) -> $crate::policy::Explanation {
+                self.explain()
+            }
+
+            fn command(&self, command: $crate::Command) -> Result<(), $crate::ConfigError> {
+                self.command(command)
+            }
+        }
+    };
+}
+pub(crate) use managed;
+
+/// The commands that every policy knows as methods of a handle, each with what it does to that one.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $method:ident: $command:ident;)+) => {
+        $(
+            $(#[$doc])*
+            pub fn $method(&self) {
+                let known = self.command($crate::Command::$command);
+                debug_assert!(known.is_ok(), "every policy knows {}", $crate::Command::$command);
+            }
+        )+
+    };
+}
+pub(crate) use commands;
+
 /// One handle, to be asked as any other, and to be had back as what it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {

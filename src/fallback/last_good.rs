@@ -8,14 +8,14 @@ use super::{
     run::{Run, call_under},
 };
 use crate::{
-    error::{ConfigError, PolicyKind},
+    error::ConfigError,
     options::Options,
     outcome::Classify,
     policy::{
-        Cause, Command, Explanation, PolicySnapshot,
+        Cause, Command, Explanation,
         fallback::{Answers, AnyError, Served, Snapshot, config::LastGoodConfig},
     },
-    registry::Managed,
+    registry::managed,
     sync::Mutex,
 };
 
@@ -292,31 +292,7 @@ impl<K: Hash + Eq, V> LastGood<K, V> {
     }
 }
 
-impl<K, V> Managed for LastGood<K, V>
-where
-    K: Hash + Eq + Send + 'static,
-    V: Send + Sync + 'static,
-{
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::Fallback
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::Fallback(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(LastGood<K, V>: Fallback, Fallback, for[K: Hash + Eq + Send + 'static, V: Send + Sync + 'static]);
 
 impl<K, V> fmt::Debug for LastGood<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
