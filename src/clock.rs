@@ -8,7 +8,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pin_project_lite::pin_project;
@@ -44,7 +44,7 @@ pub fn quanta_now() -> Instant {
     });
     let anchor = &*ANCHOR;
     let passed = anchor.clock.delta_as_nanos(anchor.raw, anchor.clock.raw());
-    anchor.instant + std::time::Duration::from_nanos(passed)
+    anchor.instant + Duration::from_nanos(passed)
 }
 
 /// A clock as a policy takes it: read only if the decision asks.
@@ -57,6 +57,9 @@ impl Now for Clock {
         (self.0)()
     }
 }
+
+/// What tokio's timers tell apart.
+const TICK: Duration = Duration::from_millis(1);
 
 pin_project! {
     /// A timer that is made when it is first polled, since most calls end before they need one. Dropping
@@ -80,6 +83,10 @@ impl Timer {
         until: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        // tokio rounds up. What is so late that this leaves no instant never comes.
+        if until.checked_add(TICK).is_none() {
+            return Poll::Pending;
+        }
         let until = tokio::time::Instant::from_std(until);
         let mut sleep = self.as_mut().project().sleep;
         match sleep.as_mut().as_pin_mut() {

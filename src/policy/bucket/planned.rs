@@ -138,16 +138,15 @@ impl Bucket {
         self.give_back(back);
     }
 
-    /// The units of a reservation that has not had its time yet, and the time, in units since the bucket
-    /// was made.
+    /// The units of a reservation that has not had its time yet, and when it has.
     pub(super) fn still_planned(
         &self,
         reservation: &Reservation,
         nanos: u64,
     ) -> Option<(u64, u128)> {
         let plans = self.plans.lock();
-        let now = self.planned_under(&plans, reservation, nanos)?;
-        Some((reservation.taken, now))
+        self.planned_under(&plans, reservation, nanos)?;
+        Some((reservation.taken, reservation.due))
     }
 
     fn planned_under(&self, plans: &Plans, reservation: &Reservation, nanos: u64) -> Option<u128> {
@@ -156,7 +155,7 @@ impl Bucket {
         (reservation.changes == plans.changes && now <= reservation.due).then_some(now)
     }
 
-    /// The rate, and the time in units since the bucket was made.
+    /// The rate, and the time in units.
     pub(super) fn rate_at(&self, nanos: u64) -> (Rate, u128) {
         let (seen, now) = self.see(nanos);
         (seen.rate, absolute(&seen, now))
@@ -182,14 +181,19 @@ impl Bucket {
         let mut plans = self.plans.lock();
         loop {
             let seen = self.word.see();
-            let origin = u128::from(seen.origin) * u128::from(seen.rate.scale);
+            let origin = absolute(&seen, 0);
             let full_at = origin + u128::from(seen.full_at());
             let before = full_at.saturating_sub(behind);
-            let moved = lost.min((before.max(now) + taken).saturating_sub(before));
+            let whole = u128::from(seen.rate.whole());
+            let mut moved = lost.min((before.max(now) + taken).saturating_sub(before));
+            // One that cannot go even so has all of its tokens to come, and none in the past.
+            if before + moved > now + whole {
+                moved = taken;
+            }
             let later = u64::try_from(full_at + moved - origin).unwrap_or(FURTHEST).min(FURTHEST);
             if self.word.swap(seen, later) {
                 plans.latest += moved;
-                return (moved, (before + moved).saturating_sub(seen.rate.whole().into()));
+                return (moved, (before + moved).saturating_sub(whole));
             }
         }
     }
@@ -215,7 +219,10 @@ impl Bucket {
     }
 }
 
-/// A time in units since the bucket was made.
+/// When the bucket was made, in units: not zero, since at another rate something may have come due before.
+const MADE: u128 = 1 << 120;
+
+/// A time in units.
 fn absolute(seen: &Seen, now: u64) -> u128 {
-    u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
+    MADE + u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
 }
