@@ -88,14 +88,13 @@ impl Registry {
 
     /// Registers all of these, or none.
     pub(crate) fn add_all<const N: usize>(&self, new: [Entry; N]) -> Result<(), ConfigError> {
+        // A handle of somebody else's may use this registry when it is asked.
+        let new = new.map(|entry| (entry.key(), entry));
         let mut handles = self.handles.lock();
-        for entry in &new {
-            if handles.contains_key(&entry.key()) {
-                let name = entry.managed.name();
-                return Err(ConfigError::new("name", name, "is registered already"));
-            }
+        if let Some((key, _)) = new.iter().find(|(key, _)| handles.contains_key(key)) {
+            return Err(ConfigError::new("name", key.0, "is registered already"));
         }
-        handles.extend(new.into_iter().map(|entry| (entry.key(), entry)));
+        handles.extend(new);
         Ok(())
     }
 
