@@ -8,7 +8,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pin_project_lite::pin_project;
@@ -40,7 +40,7 @@ fn read_tokio() -> Instant {
 #[inline(never)]
 pub fn quanta_now() -> Instant {
     let anchor = Anchor::get();
-    anchor.instant + std::time::Duration::from_nanos(anchor.passed())
+    anchor.instant + Duration::from_nanos(anchor.passed())
 }
 
 /// The one moment that both the counter and the system's clock were read at.
@@ -136,6 +136,9 @@ impl Now for Clock {
     }
 }
 
+/// What tokio's timers tell apart.
+const TICK: Duration = Duration::from_millis(1);
+
 pin_project! {
     /// A timer that is made when it is first polled, since most calls end before they need one. Dropping
     /// it cancels it.
@@ -158,6 +161,10 @@ impl Timer {
         until: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
+        // tokio rounds up. What is so late that this leaves no instant never comes.
+        if until.checked_add(TICK).is_none() {
+            return Poll::Pending;
+        }
         let until = tokio::time::Instant::from_std(until);
         let mut sleep = self.as_mut().project().sleep;
         match sleep.as_mut().as_pin_mut() {

@@ -130,16 +130,16 @@ impl Registry {
 
     /// Registers all of these, or none.
     pub(crate) fn add_all(&self, new: impl Into<Vec<Entry>>) -> Result<(), ConfigError> {
-        let new = new.into();
+        // A handle of somebody else's may use this registry when it is asked.
+        let new: Vec<_> = new.into().into_iter().map(|entry| (entry.key(), entry)).collect();
         let mut handles = self.handles.lock();
-        for (at, entry) in new.iter().enumerate() {
-            let twice = new[..at].iter().any(|other| other.key() == entry.key());
-            if twice || handles.contains_key(&entry.key()) {
-                let name = entry.managed.name();
-                return Err(ConfigError::new("name", name, "is registered already"));
+        for (at, (key, _)) in new.iter().enumerate() {
+            let twice = new[..at].iter().any(|(other, _)| other == key);
+            if twice || handles.contains_key(key) {
+                return Err(ConfigError::new("name", key.0, "is registered already"));
             }
         }
-        handles.extend(new.into_iter().map(|entry| (entry.key(), entry)));
+        handles.extend(new);
         Ok(())
     }
 

@@ -108,7 +108,7 @@ impl Bulkhead {
     /// Why the bulkhead answers as it does. A call that would wait in the queue counts as one that is
     /// admitted; only a call that is refused at once is not.
     pub fn explain(&self) -> Explanation {
-        self.core.slots.explain()
+        self.core.slots.explain(CLOCK)
     }
 
     /// The configuration in force.

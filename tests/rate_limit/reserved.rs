@@ -160,20 +160,20 @@ async fn what_left_the_line_behind_it_was_not_planned_with() {
     assert_eq!(limiter.snapshot().tokens, 0.0);
 }
 
-/// One that comes too late for its turn takes anew what was lost, and the reservation behind it returns
-/// that much less.
+/// One that comes too late for its turn, and cannot go since others' tokens are taken by then, stands behind
+/// those others.
 #[tokio::test(start_paused = true)]
-async fn what_a_late_one_took_anew_stays_taken() {
+async fn one_that_comes_late_stands_behind_a_reservation() {
     let limiter = drained(10, 1);
     let mut late = Box::pin(limiter.acquire());
     let reservation = limiter.reserve(1, None).unwrap();
     advance(150 * MS).await;
     let caller = Caller::new();
     assert!(caller.poll(&mut late).is_pending(), "the bucket would have been full at 100 ms");
-    assert_eq!(limiter.snapshot().tokens, -1.0);
+    assert_eq!(limiter.snapshot().tokens, -1.5);
     reservation.cancel();
     assert_eq!(limiter.snapshot().tokens, -0.5);
-    advance(100 * MS).await;
+    advance(50 * MS).await;
     assert!(caller.poll(&mut late).is_ready());
 }
 

@@ -56,7 +56,7 @@ pub struct Reservation {
     wait: Duration,
     tokens: u64,
     /// In units since the bucket was made, which no move of the origin changes.
-    pub(super) due: u128,
+    due: u128,
     taken: u64,
     changes: u64,
     /// In nanoseconds since the bucket was made, whatever the rate becomes.
@@ -66,6 +66,11 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// When it may be used, as a line counts.
+    pub(super) fn turn(&self) -> u128 {
+        MADE + self.due
+    }
+
     /// How long to wait before using the tokens, from the time at which they were reserved.
     pub fn wait(&self) -> Duration {
         self.wait
@@ -173,8 +178,7 @@ impl Bucket {
         self.give_back(rate.in_time(back, now.saturating_sub(due)));
     }
 
-    /// The units of a reservation that has not had its time yet, and the time, in units since the bucket
-    /// was made.
+    /// The units of a reservation that has not had its time yet, and when it has.
     pub(super) fn still_planned(
         &self,
         reservation: &Reservation,
@@ -182,7 +186,7 @@ impl Bucket {
     ) -> Option<(u64, u128)> {
         let plans = self.plans.lock();
         let Planned { due, taken, now, rate } = self.planned_under(&plans, reservation, nanos)?;
-        Some((rate.in_time(taken, now.saturating_sub(due)), now))
+        Some((rate.in_time(taken, now.saturating_sub(due)), MADE + due))
     }
 
     /// A reservation that has not had its time yet, in the units of the rate that holds.
@@ -208,10 +212,10 @@ impl Bucket {
         Some(Planned { due: plans.latest.saturating_sub(later), taken, now, rate })
     }
 
-    /// The rate, and the time in units since the bucket was made.
+    /// The rate, and the time in units.
     pub(super) fn rate_at(&self, nanos: u64) -> (Rate, u128) {
         let (seen, now) = self.see(nanos);
-        (seen.rate, absolute(&seen, now))
+        (seen.rate, MADE + absolute(&seen, now))
     }
 
     /// Gives so many units back whose later reservations were all moved up by as many.
@@ -236,16 +240,21 @@ impl Bucket {
         let mut plans = self.plans.lock();
         loop {
             let seen = self.word.see();
-            let origin = u128::from(seen.origin) * u128::from(seen.rate.scale);
+            let origin = MADE + absolute(&seen, 0);
             let full_at = origin + u128::from(seen.full_at());
             let before = full_at.saturating_sub(behind);
-            let moved = lost.min((before.max(now) + taken).saturating_sub(before));
+            let whole = u128::from(seen.rate.whole());
+            let mut moved = lost.min((before.max(now) + taken).saturating_sub(before));
+            // One that cannot go even so has all of its tokens to come, and none in the past.
+            if before + moved > now + whole {
+                moved = taken;
+            }
             let later = u64::try_from(full_at + moved - origin).unwrap_or(FURTHEST).min(FURTHEST);
             if self.word.swap(seen, later) {
                 plans.latest += moved;
                 // The latest no longer says when those before it are due.
                 plans.settled = plans.total;
-                return (moved, (before + moved).saturating_sub(seen.rate.whole().into()));
+                return (moved, (before + moved).saturating_sub(whole));
             }
         }
     }
@@ -279,6 +288,9 @@ struct Planned {
     now: u128,
     rate: Rate,
 }
+
+/// When the bucket was made, in a line's units: not zero, since at another rate a turn may have come before.
+const MADE: u128 = 1 << 120;
 
 /// A time in units since the bucket was made.
 pub(super) fn absolute(seen: &Seen, now: u64) -> u128 {

@@ -128,9 +128,12 @@ impl Rate {
     }
 }
 
-/// A wait at another rate, rounded up.
+/// A wait, or how late one is, at another rate, rounded up.
 pub(super) fn told_anew(wait: u128, from: Rate, to: Rate) -> u128 {
-    (wait * u128::from(to.interval)).div_ceil(u128::from(from.interval))
+    // What is too long to count is as good as for ever.
+    let longest = u128::MAX / 2;
+    let wait = wait.checked_mul(to.interval.into()).unwrap_or(longest);
+    wait.min(longest).div_ceil(from.interval.into())
 }
 
 /// [`Rate::duration`] at so many units in a nanosecond.

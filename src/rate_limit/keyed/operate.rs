@@ -28,14 +28,17 @@ impl<K> RateLimiters<K> {
         }
     }
 
-    /// Whether a call for a new key would get in, and why: how many keys there are, or what is left of
-    /// the bucket that further ones share. For one key, see [`explain_key`](Self::explain_key).
+    /// Whether a call for some new key would get in, and why: how many keys there are, or what is left of
+    /// the bucket that further ones share. At the bound of a large table that depends on the key: see
+    /// [`explain_key`](Self::explain_key).
     pub fn explain(&self) -> Explanation {
         let now = self.snapshot();
         let keys = Cause::Keys { observed: now.keys as u64, limit: now.max_keys as u64 };
         let burst = now.shared.burst > 0;
         match now.at_cap {
-            _ if now.keys < now.max_keys => self.explanation(burst, keys, None),
+            _ if self.shared.buckets.takes_more(self.shared.clock) => {
+                self.explanation(burst, keys, None)
+            }
             AtCap::Admit => self.explanation(true, keys, None),
             AtCap::Refuse => self.explanation(false, keys, None),
             AtCap::ShareOverflow => self.explain_level(now.shared),
