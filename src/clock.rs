@@ -33,8 +33,8 @@ fn read_tokio() -> Instant {
 
 /// The processor's time-stamp counter, calibrated by [`quanta`] against the system's clock.
 ///
-/// About half the cost of [`tokio_now`]; a policy that only compares times, as most do, reads the counter
-/// alone and pays a quarter. It does not follow tokio's paused time.
+/// About half the cost of [`tokio_now`]; a policy that only compares times, as most do, makes no `Instant`
+/// of what it reads, and pays less. It does not follow tokio's paused time.
 #[cfg(feature = "quanta")]
 #[cfg_attr(docsrs, doc(cfg(feature = "quanta")))]
 #[inline(never)]
@@ -177,6 +177,46 @@ impl Timer {
         match sleep.as_pin_mut() {
             Some(armed) => armed.poll(cx),
             None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(all(test, not(portcullis_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn fixed() -> Instant {
+        tokio_now() + Duration::from_secs(7)
+    }
+
+    #[test]
+    fn clocks_are_known_by_their_functions() {
+        assert!(matches!(Clock::of(tokio_now), Clock::Tokio));
+        assert!(matches!(Clock::of(fixed), Clock::Other(_)));
+        #[cfg(feature = "quanta")]
+        assert!(matches!(Clock::of(quanta_now), Clock::Quanta { .. }));
+    }
+
+    /// Whether it is asked about its own origin or any other instant, by itself or through an instant.
+    #[test]
+    fn nanoseconds_are_those_of_the_instants() {
+        let clocks = [
+            tokio_now as ClockFn,
+            fixed,
+            #[cfg(feature = "quanta")]
+            quanta_now,
+        ];
+        for function in clocks {
+            let (clock, origin) = Clock::of(function).start();
+            for since in [origin, origin - Duration::from_millis(3), function()] {
+                let before = function().nanos_since(since);
+                let told = clock.nanos_since(since);
+                let after = function().nanos_since(since);
+                assert!(before <= told && told <= after, "{before} {told} {after}");
+            }
+            assert_eq!(clock.nanos_since(origin + Duration::from_secs(3600)), 0);
         }
     }
 }
