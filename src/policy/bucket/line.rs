@@ -179,18 +179,24 @@ impl<T> Line<T> {
             due => taken.min(u128::from(rate.whole()).saturating_sub(now - due)),
         };
         let left = self.remove(at);
-        self.move_up(bucket, at, behind, back, now);
+        self.move_up(bucket, at, behind, due, back);
         self.wake_first(left)
     }
 
-    /// Those from `at` on that stand between the same reservations made by hand move up; the tokens are the
-    /// bucket's only if none stands behind them.
-    fn move_up(&mut self, bucket: &Bucket, at: usize, behind: u64, units: u128, now: u128) {
-        let moving = self.places.range_mut(at..).filter(|place| place.behind == behind);
-        for place in moving.filter(|place| place.is_to_come(now)) {
-            place.due = place.due.saturating_sub(units);
+    /// Those from `at` on that stand between the same reservations made by hand move up, and those before
+    /// that have come late and taken anew what was behind `due`; the tokens are the bucket's only if no
+    /// reservation stands behind them.
+    fn move_up(&mut self, bucket: &Bucket, at: usize, behind: u64, due: u128, units: u128) {
+        let gives_back = self.by_hand == behind;
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let follows =
+                if index < at { gives_back && place.due > due } else { place.behind == behind };
+            // Also where the turn has come: it would have come earlier, and so they come the later.
+            if follows && place.has_a_turn() {
+                place.due = place.due.saturating_sub(units);
+            }
         }
-        if self.by_hand == behind {
+        if gives_back {
             bucket.move_up(u64::try_from(units).unwrap_or(u64::MAX));
         }
     }
@@ -222,8 +228,8 @@ impl<T> Line<T> {
             bucket.cancel_at(reservation, nanos);
             return Left::default();
         }
-        if let Some((units, now)) = bucket.still_planned(&reservation, nanos) {
-            self.move_up(bucket, at, number, units.into(), now);
+        if let Some((units, due)) = bucket.still_planned(&reservation, nanos) {
+            self.move_up(bucket, at, number, due, units.into());
         }
         self.wake_first(Left::default())
     }
@@ -289,6 +295,11 @@ impl<T> Line<T> {
 }
 
 impl<T> Place<T> {
+    /// Whether its turn is known.
+    fn has_a_turn(&self) -> bool {
+        self.due != ANY_TIME && self.due != NEVER
+    }
+
     /// Whether it has tokens, for a later time.
     fn is_to_come(&self, now: u128) -> bool {
         self.due > now && self.due < NEVER

@@ -173,8 +173,7 @@ impl Bucket {
         self.give_back(rate.in_time(back, now.saturating_sub(due)));
     }
 
-    /// The units of a reservation that has not had its time yet, and the time, in units since the bucket
-    /// was made.
+    /// What a reservation that has not had its time yet can give back, and when that is due, in units.
     pub(super) fn still_planned(
         &self,
         reservation: &Reservation,
@@ -182,7 +181,7 @@ impl Bucket {
     ) -> Option<(u64, u128)> {
         let plans = self.plans.lock();
         let Planned { due, taken, now, rate } = self.planned_under(&plans, reservation, nanos)?;
-        Some((rate.in_time(taken, now.saturating_sub(due)), now))
+        Some((rate.in_time(taken, now.saturating_sub(due)), due))
     }
 
     /// A reservation that has not had its time yet, in the units of the rate that holds.
@@ -236,7 +235,7 @@ impl Bucket {
         let mut plans = self.plans.lock();
         loop {
             let seen = self.word.see();
-            let origin = u128::from(seen.origin) * u128::from(seen.rate.scale);
+            let origin = absolute(&seen, 0);
             let full_at = origin + u128::from(seen.full_at());
             let before = full_at.saturating_sub(behind);
             let moved = lost.min((before.max(now) + taken).saturating_sub(before));
@@ -280,7 +279,11 @@ struct Planned {
     rate: Rate,
 }
 
-/// A time in units since the bucket was made.
+/// When the bucket was made, in the units in which plans are told. Who moves up in line may have been due
+/// before that, as far as tokens go, and how long before is of interest.
+const MADE: u128 = 1 << 100;
+
+/// A time in the units in which plans are told.
 pub(super) fn absolute(seen: &Seen, now: u64) -> u128 {
-    u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
+    MADE + u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
 }
