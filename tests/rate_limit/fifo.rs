@@ -238,40 +238,7 @@ proptest! {
         burst in 1_u64..6,
         ops in prop::collection::vec((0_u8..5, 0_u64..30), 0..60),
     ) {
-        paused(async {
-            let limiter = RateLimiter::new(config(t, burst)).unwrap();
-            let waits = Waits::up_to(Duration::from_secs(5));
-            let (mut now, mut uses) = (0, Vec::new());
-            let mut waiting: Vec<(u64, Pin<Box<Acquire>>)> = Vec::new();
-            let caller = Caller::new();
-            for (what, number) in ops {
-                let (n, at) = (number % burst + 1, number as usize % waiting.len().max(1));
-                match what {
-                    0 => {
-                        now += number;
-                        advance(Duration::from_millis(number)).await;
-                    }
-                    1 => {
-                        let mut future = Box::pin(limiter.acquire_within(n, waits));
-                        // One that need not wait has taken its tokens now.
-                        match caller.poll(&mut future) {
-                            Poll::Ready(_) => uses.push((now, n)),
-                            Poll::Pending => waiting.push((n, future)),
-                        }
-                    }
-                    2 if at < waiting.len() => drop(waiting.remove(at)),
-                    3 if at < waiting.len() => {
-                        if let Poll::Ready(answer) = caller.poll(&mut waiting[at].1) {
-                            prop_assert!(answer.is_ok());
-                            uses.push((now, waiting.remove(at).0));
-                        }
-                    }
-                    4 => uses.extend(limiter.try_acquire_n(n).ok().map(|()| (now, n))),
-                    _ => {}
-                }
-            }
-            never_too_much(&uses, t, burst)
-        })?;
+        come_late(t, burst, &ops)?;
     }
 
     /// L1: the same through changes of rate and burst.
@@ -399,4 +366,94 @@ fn never_too_much(uses: &[(u64, u64)], t: u64, burst: u64) -> Result<(), TestCas
         }
     }
     Ok(())
+}
+
+/// Waits, drops, late polls and takings by number: see the property that draws them.
+fn come_late(t: u64, burst: u64, ops: &[(u8, u64)]) -> Result<(), TestCaseError> {
+    paused(async {
+        let limiter = RateLimiter::new(config(t, burst)).unwrap();
+        let waits = Waits::up_to(Duration::from_secs(5));
+        let (mut now, mut uses) = (0, Vec::new());
+        let mut waiting: Vec<(u64, Pin<Box<Acquire>>)> = Vec::new();
+        let caller = Caller::new();
+        for &(what, number) in ops {
+            let (n, at) = (number % burst + 1, number as usize);
+            match what {
+                0 => {
+                    now += number;
+                    advance(Duration::from_millis(number)).await;
+                }
+                1 => {
+                    let mut future = Box::pin(limiter.acquire_within(n, waits));
+                    // One that need not wait has taken its tokens now.
+                    match caller.poll(&mut future) {
+                        Poll::Ready(_) => uses.push((now, n)),
+                        Poll::Pending => waiting.push((n, future)),
+                    }
+                }
+                2 if at < waiting.len() => drop(waiting.remove(at)),
+                3 if at < waiting.len() => {
+                    if let Poll::Ready(answer) = caller.poll(&mut waiting[at].1) {
+                        prop_assert!(answer.is_ok());
+                        uses.push((now, waiting.remove(at).0));
+                    }
+                }
+                4 => uses.extend(limiter.try_acquire_n(n).ok().map(|()| (now, n))),
+                _ => {}
+            }
+        }
+        never_too_much(&uses, t, burst)
+    })
+}
+
+/// L1: three histories, each found at random once in some ten thousand.
+#[test]
+fn who_comes_late_is_late_by_what_those_before_it_have_left() {
+    // One moves up to before the bucket was made.
+    let early = [(4, 21), (1, 2), (1, 0), (2, 0), (0, 2), (1, 2), (3, 0)];
+    come_late(1, 3, &early).unwrap();
+    // One whose turn has come moves up, too.
+    let due = [
+        (4, 6),
+        (1, 7),
+        (0, 27),
+        (4, 1),
+        (1, 11),
+        (1, 6),
+        (1, 11),
+        (0, 27),
+        (2, 1),
+        (0, 9),
+        (2, 0),
+        (3, 0),
+        (3, 0),
+    ];
+    come_late(9, 2, &due).unwrap();
+    // One that has taken its tokens anew moves up for those that are behind it in line.
+    let anew = [
+        (1, 17),
+        (4, 20),
+        (1, 2),
+        (1, 3),
+        (1, 0),
+        (1, 27),
+        (1, 3),
+        (0, 11),
+        (2, 0),
+        (3, 0),
+        (2, 2),
+        (2, 2),
+        (0, 4),
+        (3, 0),
+        (4, 0),
+    ];
+    come_late(1, 4, &anew).unwrap();
+}
+
+/// L1 does not hold here: of two that come late, the second asks first, is told another turn and goes in it,
+/// and then the third asks. What the bucket has lost is reckoned for each as if it alone had come late.
+#[test]
+fn several_that_come_late_go_on_no_more_than_was_there() {
+    let ops = [(1, 9), (1, 3), (1, 22), (1, 25), (0, 24), (0, 18), (3, 1), (0, 6), (3, 1), (3, 1)];
+    come_late(6, 4, &ops).unwrap();
 }

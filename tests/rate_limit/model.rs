@@ -32,6 +32,9 @@ enum Op {
     Set(Numbers),
 }
 
+/// Long before any time that is told.
+const MADE: i128 = 1 << 100;
+
 /// Tokens as a fraction: `level / q` of them, and `p / q` more in every nanosecond.
 struct Reference {
     p: i128,
@@ -96,13 +99,18 @@ impl Reference {
         let (p, q) = if p == 0 { (0, 1) } else { (p / shared, q / shared) };
         if (p, q) != (self.p, self.q) {
             self.changes += 1;
-            let left = self.latest - self.now * self.p;
-            let told_anew = || self.now * p + ceil(left * q, self.q);
+            let left = self.latest - self.units();
+            let told_anew = || MADE + self.now * p + ceil(left * q, self.q);
             self.latest = if left >= 0 { told_anew() } else { 0 };
         }
         // A part of a token too small to count is lost.
         self.level = (self.level * q).div_euclid(self.q).min(i128::from(burst) * q);
         (self.p, self.q, self.burst) = (p, q, i128::from(burst));
+    }
+
+    /// The time in parts `1/p` of a nanosecond.
+    fn units(&self) -> i128 {
+        MADE + self.now * self.p
     }
 
     fn advance(&mut self, nanos: u64) {
@@ -129,9 +137,9 @@ impl Reference {
         }
         let lacking = if n == 0 { 0 } else { (n * self.q - self.level).max(0) };
         self.level -= n * self.q;
-        let due = self.now * self.p + lacking;
+        let due = self.units() + lacking;
         if n > 0 {
-            if self.latest < self.now * self.p {
+            if self.latest < self.units() {
                 self.settled = self.total;
             }
             self.latest = due;
@@ -143,8 +151,8 @@ impl Reference {
     }
 
     fn cancel(&mut self, at: usize) {
+        let now = self.units();
         let planned = &mut self.reserved[at];
-        let now = self.now * self.p;
         let n = planned.n * self.q;
         let due = if planned.changes == self.changes {
             planned.due

@@ -209,3 +209,31 @@ async fn in_shadow_there_is_no_wait_and_disabled_nothing_is_taken() {
     let future = pin!(limiter.acquire());
     assert!(future.await.is_ok());
 }
+
+/// One that waits behind it and leaves was planned with nothing that stays.
+#[tokio::test(start_paused = true)]
+async fn after_a_change_of_the_rate_those_that_have_left_are_not_planned_with() {
+    let limiter = drained(10, 2);
+    let reservation = limiter.reserve(2, None).unwrap();
+    let mut waiting = Box::pin(limiter.acquire_within(1, Waits::up_to(10 * SECOND)));
+    assert!(Caller::new().poll(&mut waiting).is_pending());
+    limiter.reconfigure(per_second(1, 2)).unwrap();
+    drop(waiting);
+    reservation.cancel();
+    assert_eq!(limiter.snapshot().tokens, 0.0);
+}
+
+/// Its tokens had come back, the bucket was full, and others were planned since.
+#[tokio::test(start_paused = true)]
+async fn what_was_paid_back_long_ago_is_not_given_back_for_later_ones() {
+    let limiter = drained(5, 2);
+    let reservation = limiter.reserve(2, None).unwrap();
+    limiter.reconfigure(per_second(100, 2)).unwrap();
+    advance(100 * MS).await;
+    let later = limiter.reserve(1, None).unwrap();
+    advance(5 * MS).await;
+    assert_eq!(limiter.snapshot().tokens, 1.5);
+    reservation.cancel();
+    assert_eq!(limiter.snapshot().tokens, 1.5);
+    assert_eq!(later.keep(), Duration::ZERO);
+}

@@ -234,3 +234,15 @@ async fn one_seed_repeats_the_delays() {
     assert_eq!(run(1).await, run(1).await);
     assert_ne!(run(1).await, run(2).await);
 }
+
+/// An instance that failed to become ready is not asked again: a clone of it is, for the attempt after.
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_failed_is_not_asked_again() {
+    let service = Scripted::new([down("first"), ok(200)]);
+    let mut retry = RetryLayer::new(exact("db")).unwrap().layer(service.probe());
+    let call = retry.ready().await.unwrap().call(Ask::default());
+    assert_eq!(service.clones(), 1);
+    service.fail_readiness("gone");
+    assert_eq!(call.await, Ok(200));
+    assert_eq!(service.clones(), 2);
+}

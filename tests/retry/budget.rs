@@ -97,6 +97,14 @@ fn a_refund_takes_the_retry_back_once_and_only_while_it_counts() {
     budget.record_call(now + ms(1_500));
     budget.refund(paid);
     assert_eq!(budget.balance(now + ms(1_500)), 1, "it had expired by itself");
+    // Nor is a later one struck out that stands where it stood.
+    let first = budget.try_withdraw(now + ms(1_500)).unwrap();
+    budget.record_call(now + ms(2_510));
+    assert!(budget.try_withdraw(now + ms(2_510)).is_some());
+    budget.refund(first);
+    assert_eq!(budget.balance(now + ms(2_510)), 0);
+    budget.reset(now + ms(1_500));
+    budget.record_call(now + ms(1_500));
     // A retry from before a reset is not one of those after it.
     let paid = budget.try_withdraw(now + ms(1_500)).unwrap();
     budget.reset(now + ms(1_500));

@@ -11,10 +11,15 @@ use crate::{
 
 /// The service, and how often the inner retry's budget was paid into.
 fn stack(inner: RetryConfig, told: &Told) -> (Scripted, u64) {
+    stack_of(inner, told, |_| {})
+}
+
+fn stack_of(inner: RetryConfig, told: &Told, command: fn(&RetryPolicy)) -> (Scripted, u64) {
     let service = Scripted::new([down("down")]);
     let outer = RetryLayer::new(exact("outer")).unwrap();
     let inner = RetryLayer::with(inner, told.options()).unwrap();
     let policy = inner.policy().clone();
+    command(&policy);
     let mut stack = ServiceBuilder::new().layer(outer).layer(inner).service(service.probe());
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -73,4 +78,13 @@ async fn the_number_of_the_attempt_is_ambient() {
     });
     assert_eq!(answer.await, Ok((Some(2), Some(2), Some(2))));
     assert_eq!(retry::attempt(), None);
+}
+
+/// In shadow it would not try again there either.
+#[test]
+fn a_nested_retry_in_shadow_reports_nothing() {
+    let told = Told::default();
+    let (service, paid_in) = stack_of(exact("inner"), &told, |policy| policy.shadow());
+    assert_eq!((service.calls(), paid_in), (3, 0));
+    assert_eq!(ends(&told), vec![(1, RetryEnd::Nested); 3]);
 }

@@ -175,4 +175,31 @@ async fn the_throttling_of_grpc_counts_attempts() {
     assert_eq!(budget.balance(), 7);
     assert!(ask(&mut retry).await.is_err());
     assert_eq!((failing.calls(), budget.balance()), (8, 5));
+
+    // A success of a later attempt counts as one at the first.
+    let budget = RetryBudget::grpc(10, 0.5).unwrap();
+    let mut retry = RetryLayer::new(exact("db").budget(&budget))
+        .unwrap()
+        .layer(Scripted::new([down("down"), ok(200)]));
+    assert_eq!(ask(&mut retry).await, Ok(200));
+    assert_eq!(budget.snapshot().tokens, 9.5);
+}
+
+/// A seed that stays the same goes on where it was.
+#[tokio::test(start_paused = true)]
+async fn a_change_of_numbers_does_not_repeat_the_delays() {
+    let config = RetryConfig::new("db").attempts(2).seed(7);
+    let layer = RetryLayer::new(config.clone()).unwrap();
+    let delay = async || {
+        let service = Scripted::new([down("down")]);
+        assert!(ask(&mut layer.layer(service.probe())).await.is_err());
+        service.seen()[1].at
+    };
+    let first = delay().await;
+    layer.policy().reconfigure(config.clone().no_budget()).unwrap_err();
+    layer.policy().reconfigure(config.attempts(2)).unwrap();
+    assert_ne!(delay().await, first);
+    layer.policy().reconfigure(RetryConfig::new("db").attempts(2).seed(8)).unwrap();
+    layer.policy().reconfigure(RetryConfig::new("db").attempts(2).seed(7)).unwrap();
+    assert_eq!(delay().await, first);
 }

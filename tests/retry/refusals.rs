@@ -6,12 +6,12 @@ use portcullis::{
     BudgetConfig, CircuitBreakerConfig, CircuitBreakerLayer, Error, Outcome, Reason, Rejection,
     RetryBudget, RetryEnd, RetryLayer, Sleep,
 };
-use tower::{Layer, ServiceBuilder};
+use tower::{Layer, Service as _, ServiceBuilder, ServiceExt as _};
 
 use crate::{
     behaviour::exact,
-    script::{Down, Failed, Scripted, ask, down, ends, ms, ok, refused, rejection, times},
-    support::Told,
+    script::{Ask, Down, Failed, Scripted, ask, down, ends, ms, ok, refused, rejection, times},
+    support::{Caller, Told},
 };
 
 fn open() -> Rejection {
@@ -136,4 +136,37 @@ async fn a_breaker_below_sees_every_attempt() {
     let retry = RetryLayer::new(exact("db")).unwrap();
     assert_eq!(ask(&mut retry.layer(breaker.layer(service.probe()))).await, Ok(200));
     assert_eq!((circuit.snapshot().failures, circuit.snapshot().successes), (1, 1));
+}
+
+/// Of several errors that are kept, the service's own stays and the latest refusal is told.
+#[tokio::test(start_paused = true)]
+async fn the_latest_refusal_is_told_and_none_takes_the_place_of_an_error() {
+    let refusal = |policy| Rejection::new(Reason::BulkheadFull, policy);
+    let layer = RetryLayer::new(exact("db").attempts(4).retry_refusals(true)).unwrap();
+    let script = [refused(refusal("first")), refused(refusal("second"))];
+    let answer = ask(&mut layer.layer(Scripted::new(script))).await;
+    assert_eq!(answer, Err(Error::Rejected(refusal("second"))));
+
+    // Kept through a refusal, it is the answer at the deadline as well.
+    let service = Scripted::new([down("down"), refused(refusal("below")), ok(200)]);
+    let mut retry = layer.layer(service.probe());
+    let mut response = Box::pin(retry.ready().await.unwrap().call(Ask::default()));
+    let caller = Caller::new();
+    assert!(caller.poll(&mut response).is_pending());
+    tokio::time::advance(ms(101)).await;
+    assert!(caller.poll(&mut response).is_pending());
+    assert_eq!(service.calls(), 2);
+    let late = tokio::time::Instant::now().into_std();
+    let answer = portcullis::deadline::enter(late, || caller.finish(&mut response));
+    assert_eq!(answer, Err(Error::Inner(Down("down"))));
+}
+
+/// A refusal is no failure of the service, which gRPC's throttling counts.
+#[tokio::test(start_paused = true)]
+async fn refusals_that_are_retried_take_no_token_of_grpcs_throttling() {
+    let budget = RetryBudget::grpc(10, 0.5).unwrap();
+    let config = exact("db").attempts(3).retry_refusals(true).budget(&budget);
+    let service = Scripted::new([refused(open())]);
+    assert!(ask(&mut RetryLayer::new(config).unwrap().layer(service.probe())).await.is_err());
+    assert_eq!((service.calls(), budget.balance()), (3, 10));
 }
