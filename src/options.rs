@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    clock::{self, Clock, ClockFn},
+    clock::{Clock, ClockFn},
     event::{Observer, Observers},
 };
 
@@ -26,7 +26,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Clock(clock::tokio_now), observers: Observers::default() }
+        Self { clock: Clock::Tokio, observers: Observers::default() }
     }
 }
 
@@ -40,7 +40,7 @@ impl Options {
     /// the two should run together. What a policy reads it for is told in its module; a bulkhead and a panic
     /// guard have no use for it.
     pub fn clock(mut self, clock: ClockFn) -> Self {
-        self.clock = Clock(clock);
+        self.clock = Clock::of(clock);
         self
     }
 

@@ -36,13 +36,16 @@ pub(crate) enum Part {
         limit: Option<Duration>,
         min_remaining: Duration,
     },
-    /// `longest_delays` is the sum of the longest back-offs between all attempts; `nested` is whether it
-    /// also retries inside another retry's attempt.
+    /// `attempts` is `u32::MAX` where nothing but time and budget limits them. `longest_delays` is the sum
+    /// of the longest back-offs between all attempts, `longest_hint` the longest delay that a service may
+    /// ask for, if the cap on hints is what limits it. `nested` is whether it also retries inside another
+    /// retry's attempt.
     Retry {
         name: &'static str,
         attempts: u32,
         budget: Option<BudgetFacts>,
         longest_delays: Duration,
+        longest_hint: Option<Duration>,
         retries_refusals: bool,
         nested: bool,
     },
@@ -67,6 +70,11 @@ impl Part {
     pub(crate) fn refuses(&self) -> bool {
         matches!(self, Self::CircuitBreaker { .. } | Self::RateLimit { .. } | Self::Bulkhead { .. })
     }
+
+    /// Whether it makes more than one attempt.
+    pub(crate) fn retries(&self) -> bool {
+        matches!(self, Self::Retry { attempts: 2.., .. })
+    }
 }
 
 impl fmt::Display for Part {
@@ -85,9 +93,11 @@ impl fmt::Display for Part {
     }
 }
 
-/// What a retry budget allows.
+/// What a retry budget allows while every call fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct BudgetFacts {
+    /// Tells one budget from another: several retries may share one.
+    pub(crate) id: usize,
     /// Retries per call.
     pub(crate) ratio: f64,
     /// Retries a second besides.

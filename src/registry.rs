@@ -29,8 +29,50 @@ pub trait Managed: Any + fmt::Debug + Send + Sync {
     fn command(&self, command: Command) -> Result<(), ConfigError>;
 }
 
+/// Makes a handle [`Managed`] by its own methods of the same names.
+macro_rules! managed {
+    ($handle:ty: $kind:ident, $snapshot:ident $(, for[$($generics:tt)*])?) => {
+        impl$(<$($generics)*>)? $crate::registry::Managed for $handle {
+            fn name(&self) -> &'static str {
+                self.name()
+            }
+
+            fn kind(&self) -> $crate::PolicyKind {
+                $crate::PolicyKind::$kind
+            }
+
+            fn snapshot(&self) -> $crate::policy::PolicySnapshot {
+                $crate::policy::PolicySnapshot::$snapshot(self.snapshot())
+            }
+
+            fn explain(&self) -> $crate::policy::Explanation {
+                self.explain()
+            }
+
+            fn command(&self, command: $crate::Command) -> Result<(), $crate::ConfigError> {
+                self.command(command)
+            }
+        }
+    };
+}
+pub(crate) use managed;
+
+/// The commands that every policy knows as methods of a handle, each with what it does to that one.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $method:ident: $command:ident;)+) => {
+        $(
+            $(#[$doc])*
+            pub fn $method(&self) {
+                let known = self.command($crate::Command::$command);
+                debug_assert!(known.is_ok(), "every policy knows {}", $crate::Command::$command);
+            }
+        )+
+    };
+}
+pub(crate) use commands;
+
 /// One handle, to be asked as any other, and to be had back as what it is.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     managed: Arc<dyn Managed>,
     any: Arc<dyn Any + Send + Sync>,
@@ -87,15 +129,17 @@ impl Registry {
     }
 
     /// Registers all of these, or none.
-    pub(crate) fn add_all<const N: usize>(&self, new: [Entry; N]) -> Result<(), ConfigError> {
+    pub(crate) fn add_all(&self, new: impl Into<Vec<Entry>>) -> Result<(), ConfigError> {
+        // A handle of somebody else's may use this registry when it is asked.
+        let new: Vec<_> = new.into().into_iter().map(|entry| (entry.key(), entry)).collect();
         let mut handles = self.handles.lock();
-        for entry in &new {
-            if handles.contains_key(&entry.key()) {
-                let name = entry.managed.name();
-                return Err(ConfigError::new("name", name, "is registered already"));
+        for (at, (key, _)) in new.iter().enumerate() {
+            let twice = new[..at].iter().any(|(other, _)| other == key);
+            if twice || handles.contains_key(key) {
+                return Err(ConfigError::new("name", key.0, "is registered already"));
             }
         }
-        handles.extend(new.into_iter().map(|entry| (entry.key(), entry)));
+        handles.extend(new);
         Ok(())
     }
 

@@ -215,7 +215,7 @@ fn the_mechanisms_know_no_policy() {
         ("plan", &[]),
         ("registry", &["error", "policy", "sync"]),
         ("sync", &[]),
-        ("guard", &["error", "sync"]),
+        ("guard", &["error", "event", "sync"]),
         ("clock", &["policy"]),
         ("deadline", &["ambient", "clock"]),
         ("event", &["error", "outcome", "policy"]),

@@ -30,7 +30,7 @@ use portcullis::{
     BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer, CircuitBreakerConfig,
     CircuitBreakerLayer, ErrorLayer, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, Outcome,
     PanicGuard, QueuedBulkheadLayer, RateLimitConfig, RateLimitLayer, RetryConfig, RetryLayer,
-    TimeLimit, TimeoutConfig, WaitingRateLimitLayer, Waits,
+    TimeLimit, TimeoutConfig, WaitingRateLimitLayer, Waits, stack,
 };
 use support::Ask;
 
@@ -110,6 +110,42 @@ contract!(rate_limit_with_a_cost, || {
 });
 contract!(waiting_rate_limit, || {
     WaitingRateLimitLayer::new(plenty(), Waits::default()).expect("a valid config")
+});
+
+// Whole stacks are layers like any other: `Ask` is not `Clone`, so the client says how it is made once more.
+contract!(standard_client, || {
+    let client = stack::client("contract").circuit_breaker(config()).build();
+    client
+        .expect("a valid config")
+        .with_rate(1_000_000, Duration::from_secs(1))
+        .expect("a valid rate")
+        .map_retry(|retry| {
+            retry
+                .replay(|ask: &Ask| Some(Ask(ask.0)))
+                .classify(|_: &Result<support::Answered, _>| Outcome::Ignored)
+        })
+});
+contract!(standard_client_without_a_retry, || {
+    let client = stack::client("contract").circuit_breaker(config()).max_in_flight(1).build();
+    client.expect("a valid config").without_retry()
+});
+contract!(standard_client_that_waits, || {
+    let client = stack::client("contract").circuit_breaker(config()).build();
+    let limit = WaitingRateLimitLayer::new(plenty(), Waits::default()).expect("a valid config");
+    let slots = BulkheadConfig::new("contract", 1).queue(1);
+    client
+        .expect("a valid config")
+        .with_rate_limit(limit)
+        .with_bulkhead(QueuedBulkheadLayer::new(slots).expect("a valid config"))
+        .map_retry(|retry| retry.replay(|_: &Ask| None))
+});
+contract!(standard_server, catches_panics, || {
+    let server = stack::server("contract").max_in_flight(1).build().expect("a valid config");
+    server.with_rate(1_000_000, Duration::from_secs(1)).expect("a valid rate")
+});
+contract!(standard_server_without_catching, || {
+    let server = stack::server("contract").max_in_flight(1).build().expect("a valid config");
+    server.without_catch_panic()
 });
 
 /// A limiter that never refuses here.

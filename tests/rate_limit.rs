@@ -9,6 +9,8 @@ mod support;
 mod bucket;
 #[path = "rate_limit/fifo.rs"]
 mod fifo;
+#[path = "rate_limit/late.rs"]
+mod late;
 #[path = "rate_limit/layers.rs"]
 mod layers;
 #[path = "rate_limit/model.rs"]
@@ -19,6 +21,8 @@ mod operators;
 mod reserved;
 #[path = "rate_limit/waiting.rs"]
 mod waiting;
+#[path = "rate_limit/wakers.rs"]
+mod wakers;
 
 use std::time::{Duration, Instant};
 

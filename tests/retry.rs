@@ -23,6 +23,8 @@ mod config;
 mod deadlines;
 #[path = "retry/decision.rs"]
 mod decision;
+#[path = "retry/histories.rs"]
+mod histories;
 #[path = "retry/nesting.rs"]
 mod nesting;
 #[path = "retry/operators.rs"]

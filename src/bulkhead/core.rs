@@ -4,7 +4,7 @@ use std::{ops::Deref, task::Waker, time::Duration};
 
 use super::permit::Held;
 use crate::{
-    clock::{self, Clock},
+    clock::Clock,
     error::{PolicyKind, Reason, Rejection},
     event::{Event, Observers, guarded},
     options::Options,
@@ -16,11 +16,11 @@ use crate::{
 pub(super) type CoreRef = Ref<Core>;
 /// Keeps it alive for a call of a layer.
 pub(super) type CallRef = sync::reference::CallRef<Core>;
-/// Gives those to calls.
-pub(super) type References = sync::reference::References<Core>;
+/// The handle, and references for calls.
+pub(super) type References = sync::reference::References<super::Bulkhead, Core>;
 
 /// Timers and deadlines are tokio's, and a bulkhead has no other use for the time.
-pub(super) const CLOCK: Clock = Clock(clock::tokio_now);
+pub(super) const CLOCK: Clock = Clock::Tokio;
 
 #[derive(Debug)]
 pub(super) struct Core {

@@ -9,14 +9,14 @@ use super::{
     wait::{Acquire, Run},
 };
 use crate::{
-    error::{CarryRejection, ConfigError, PolicyKind, Rejection},
+    error::{CarryRejection, ConfigError, Rejection},
     guard::attended,
     options::Options,
     policy::{
-        Command, Explanation, PolicySnapshot,
+        Command, Explanation,
         bulkhead::{BulkheadConfig, Snapshot},
     },
-    registry::Managed,
+    registry::{commands, managed},
 };
 
 /// One bulkhead. Clones share it, as do the layers and services made from it.
@@ -108,7 +108,7 @@ impl Bulkhead {
     /// Why the bulkhead answers as it does. A call that would wait in the queue counts as one that is
     /// admitted; only a call that is refused at once is not.
     pub fn explain(&self) -> Explanation {
-        self.core.slots.explain()
+        self.core.slots.explain(CLOCK)
     }
 
     /// The configuration in force.
@@ -202,29 +202,19 @@ impl Bulkhead {
         Ok(())
     }
 
-    /// Decides and reports, but never refuses and lets nobody wait, until [`enable`](Self::enable).
-    pub fn shadow(&self) {
-        self.obey(Command::Shadow);
-    }
+    commands! {
+        /// Decides and reports, but never refuses and lets nobody wait, until [`enable`](Self::enable).
+        shadow: Shadow;
 
-    /// Admits everything and counts nothing until commanded otherwise.
-    pub fn disable(&self) {
-        self.obey(Command::Disable);
-    }
+        /// Admits everything and counts nothing until commanded otherwise.
+        disable: Disable;
 
-    /// Back to work. Calls that were let through meanwhile hold no slot.
-    pub fn enable(&self) {
-        self.obey(Command::Enable);
-    }
+        /// Back to work. Calls that were let through meanwhile hold no slot.
+        enable: Enable;
 
-    /// Forgets how many calls were refused. Slots and places in the queue belong to calls that are still
-    /// there.
-    pub fn reset(&self) {
-        self.obey(Command::Reset);
-    }
-
-    fn obey(&self, command: Command) {
-        self.command(command).expect("a bulkhead knows this command");
+        /// Forgets how many calls were refused. Slots and places in the queue belong to calls that are still
+        /// there.
+        reset: Reset;
     }
 
     /// Does what an operator says: `Shadow`, `Disable`, `Enable` or `Reset`.
@@ -238,27 +228,7 @@ impl Bulkhead {
     }
 }
 
-impl Managed for Bulkhead {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::Bulkhead
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::Bulkhead(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(Bulkhead: Bulkhead, Bulkhead);
 
 impl fmt::Debug for Bulkhead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

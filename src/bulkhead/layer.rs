@@ -62,7 +62,7 @@ impl BulkheadLayer {
 
     /// The bulkhead, to inspect or command it.
     pub fn bulkhead(&self) -> &Bulkhead {
-        &self.entrance.bulkhead
+        self.entrance.bulkhead()
     }
 }
 
@@ -100,7 +100,7 @@ impl<S: fmt::Debug> fmt::Debug for Bulkheaded<S> {
 impl<S> Bulkheaded<S> {
     /// The bulkhead, to inspect or command it.
     pub fn bulkhead(&self) -> &Bulkhead {
-        &self.guard.policy().bulkhead
+        self.guard.policy().bulkhead()
     }
 
     /// The service inside.
@@ -169,14 +169,17 @@ where
 /// A bulkhead as the policy of a guard.
 #[derive(Clone)]
 pub(super) struct Entrance {
-    pub(super) bulkhead: Bulkhead,
     references: References,
 }
 
 impl Entrance {
     pub(super) fn to(bulkhead: Bulkhead) -> Self {
-        let references = References::to(&bulkhead.core);
-        Self { bulkhead, references }
+        Self { references: References::of(bulkhead, |bulkhead| &bulkhead.core) }
+    }
+
+    #[inline(always)]
+    pub(super) fn bulkhead(&self) -> &Bulkhead {
+        self.references.handle()
     }
 
     /// A reference for a call on this thread.
@@ -188,7 +191,7 @@ impl Entrance {
 
 impl fmt::Debug for Entrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.bulkhead.fmt(f)
+        self.bulkhead().fmt(f)
     }
 }
 
@@ -197,7 +200,7 @@ impl<Req, Res, Err> Policy<Req, Res, Err> for Entrance {
 
     #[inline(always)]
     fn admit(&self, _request: &Req) -> Result<Held<CallRef>, Rejection> {
-        self.bulkhead.core.try_enter(|| self.reference())
+        self.bulkhead().core.try_enter(|| self.reference())
     }
 }
 

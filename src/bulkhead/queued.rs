@@ -64,7 +64,7 @@ impl QueuedBulkheadLayer {
 
     /// The bulkhead, to inspect or command it.
     pub fn bulkhead(&self) -> &Bulkhead {
-        &self.entrance.bulkhead
+        self.entrance.bulkhead()
     }
 }
 
@@ -105,7 +105,7 @@ impl<S: fmt::Debug> fmt::Debug for QueuedBulkhead<S> {
 impl<S> QueuedBulkhead<S> {
     /// The bulkhead, to inspect or command it.
     pub fn bulkhead(&self) -> &Bulkhead {
-        &self.waiting.queue().bulkhead
+        self.waiting.queue().bulkhead()
     }
 }
 
@@ -162,7 +162,7 @@ impl<Req, Res, Err> Queue<Req, Res, Err> for Entrance {
 
     #[inline(always)]
     fn enter(&self, _request: &Req) -> Turn<Held<CallRef>, Wait<CallRef>> {
-        match self.bulkhead.core.enter(|| self.reference()) {
+        match self.bulkhead().core.enter(|| self.reference()) {
             Entry::In(held) => Turn::Now(held),
             Entry::Waits(core, ticket) => Turn::Later(Wait::new(core, ticket)),
             Entry::Out(rejection) => Turn::Never(rejection),

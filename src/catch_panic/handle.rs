@@ -17,13 +17,13 @@ use super::{
     future::Caught,
 };
 use crate::{
-    error::{CarryRejection, ConfigError, PolicyKind},
+    error::{CarryRejection, ConfigError},
     options::Options,
     policy::{
-        Command, Explanation, PolicySnapshot,
+        Command, Explanation,
         catch_panic::{CatchPanicConfig, Snapshot},
     },
-    registry::Managed,
+    registry::{commands, managed},
 };
 
 /// One panic guard. Clones share it, as do the layers and services made from it.
@@ -131,29 +131,18 @@ impl PanicGuard {
         Run { caught: Caught::begin(Ok(future), || self.core.clone()) }
     }
 
-    /// Reports panics and lets them go on, until [`enable`](Self::enable).
-    pub fn shadow(&self) {
-        self.obey(Command::Shadow);
-    }
+    commands! {
+        /// Reports panics and lets them go on, until [`enable`](Self::enable).
+        shadow: Shadow;
 
-    /// Lets panics go on until commanded otherwise, and says nothing.
-    pub fn disable(&self) {
-        self.obey(Command::Disable);
-    }
+        /// Lets panics go on until commanded otherwise, and says nothing.
+        disable: Disable;
 
-    /// Back to work.
-    pub fn enable(&self) {
-        self.obey(Command::Enable);
-    }
+        /// Back to work.
+        enable: Enable;
 
-    /// Counts from zero again.
-    pub fn reset(&self) {
-        self.obey(Command::Reset);
-    }
-
-    fn obey(&self, command: Command) {
-        let known = self.command(command);
-        debug_assert!(known.is_ok(), "every policy knows {command}");
+        /// Counts from zero again.
+        reset: Reset;
     }
 
     /// Does what an operator says. It holds from the next panic on, also of calls that have begun.
@@ -165,27 +154,7 @@ impl PanicGuard {
     }
 }
 
-impl Managed for PanicGuard {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::CatchPanic
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::CatchPanic(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(PanicGuard: CatchPanic, CatchPanic);
 
 impl fmt::Debug for PanicGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -30,12 +30,6 @@ use crate::{
 #[derive(Clone)]
 #[must_use]
 pub struct CatchPanicLayer {
-    shared: Shared,
-}
-
-#[derive(Clone)]
-struct Shared {
-    guard: PanicGuard,
     references: References,
 }
 
@@ -57,25 +51,24 @@ impl CatchPanicLayer {
     }
 
     pub(super) fn of(guard: PanicGuard) -> Self {
-        let references = References::to(&guard.core);
-        Self { shared: Shared { guard, references } }
+        Self { references: References::of(guard, |guard| &guard.core) }
     }
 
     /// A layer on the same guard, with a hook that sees what each panic threw: see
     /// [`PanicGuard::on_panic`].
     pub fn on_panic(self, hook: impl Fn(&(dyn Any + Send)) + Send + Sync + 'static) -> Self {
-        Self::of(self.shared.guard.on_panic(hook))
+        Self::of(self.panic_guard().clone().on_panic(hook))
     }
 
     /// The guard, to inspect or command it.
     pub fn panic_guard(&self) -> &PanicGuard {
-        &self.shared.guard
+        self.references.handle()
     }
 }
 
 impl fmt::Debug for CatchPanicLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CatchPanicLayer").field("panic_guard", &self.shared.guard).finish()
+        f.debug_struct("CatchPanicLayer").field("panic_guard", self.panic_guard()).finish()
     }
 }
 
@@ -83,8 +76,8 @@ impl<S> Layer<S> for CatchPanicLayer {
     type Service = CatchPanic<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        plan::note(|| Part::CatchPanic { name: self.shared.guard.name() });
-        CatchPanic { inner, shared: self.shared.clone() }
+        plan::note(|| Part::CatchPanic { name: self.panic_guard().name() });
+        CatchPanic { inner, references: self.references.clone() }
     }
 }
 
@@ -92,14 +85,14 @@ impl<S> Layer<S> for CatchPanicLayer {
 #[derive(Clone)]
 pub struct CatchPanic<S> {
     inner: S,
-    shared: Shared,
+    references: References,
 }
 
 impl<S: fmt::Debug> fmt::Debug for CatchPanic<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CatchPanic")
             .field("inner", &self.inner)
-            .field("panic_guard", &self.shared.guard)
+            .field("panic_guard", self.panic_guard())
             .finish()
     }
 }
@@ -107,7 +100,7 @@ impl<S: fmt::Debug> fmt::Debug for CatchPanic<S> {
 impl<S> CatchPanic<S> {
     /// The guard, to inspect or command it.
     pub fn panic_guard(&self) -> &PanicGuard {
-        &self.shared.guard
+        self.references.handle()
     }
 
     /// The service inside.
@@ -137,15 +130,15 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let core = &self.shared.guard.core;
+        let core = &self.references.handle().core;
         core.attempt(|| self.inner.poll_ready(cx))
             .unwrap_or_else(|rejection| Poll::Ready(Err(rejection.into())))
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let Shared { guard, references } = &self.shared;
-        let called = guard.core.attempt(|| self.inner.call(request));
+        let references = &self.references;
+        let called = references.handle().core.attempt(|| self.inner.call(request));
         ResponseFuture { caught: Caught::begin(called, || references.get()) }
     }
 }

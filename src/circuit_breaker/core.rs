@@ -17,10 +17,7 @@ use crate::{
     options::Options,
     outcome::Outcome,
     plan::Part,
-    policy::{
-        Now,
-        breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
-    },
+    policy::breaker::{Breaker, Permit, Plain, Refusal, State, config::CircuitBreakerConfig},
     sync::{self, reference::Ref},
 };
 
@@ -28,8 +25,8 @@ use crate::{
 pub(super) type CoreRef = Ref<Core>;
 /// Keeps a circuit alive for a call of a layer.
 pub(super) type CallRef = sync::reference::CallRef<Core>;
-/// Gives those to calls.
-pub(super) type References = sync::reference::References<Core>;
+/// The handle, and references for calls.
+pub(super) type References = sync::reference::References<super::Circuit, Core>;
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -48,9 +45,10 @@ impl Core {
         config: Arc<CircuitBreakerConfig>,
         Options { clock, observers }: Options,
     ) -> Self {
+        let (clock, now) = clock.start();
         Self {
             name: config.name,
-            breaker: Breaker::from_valid(config, clock.now()),
+            breaker: Breaker::from_valid(config, now),
             clock,
             observers,
             parking: Parking::default(),

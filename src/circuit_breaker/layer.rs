@@ -56,15 +56,15 @@ impl CircuitBreakerLayer {
     }
 
     pub(super) fn of(circuit: Circuit) -> Self {
-        let references = References::to(&circuit.core);
-        Self { judged: Judged { circuit, references, classify: DefaultClassifier } }
+        let references = References::of(circuit, |circuit| &circuit.core);
+        Self { judged: Judged { references, classify: DefaultClassifier } }
     }
 }
 
 impl<C> CircuitBreakerLayer<C> {
     /// The circuit, to inspect or command it.
     pub fn circuit(&self) -> &Circuit {
-        &self.judged.circuit
+        self.judged.circuit()
     }
 
     /// Judges results by a closure. The circuit stays the same.
@@ -77,14 +77,14 @@ impl<C> CircuitBreakerLayer<C> {
 
     /// Judges results by a named classifier. The circuit stays the same.
     pub fn classify_with<D>(self, classify: D) -> CircuitBreakerLayer<D> {
-        let Judged { circuit, references, .. } = self.judged;
-        CircuitBreakerLayer { judged: Judged { circuit, references, classify } }
+        let Judged { references, .. } = self.judged;
+        CircuitBreakerLayer { judged: Judged { references, classify } }
     }
 }
 
 impl<C> fmt::Debug for CircuitBreakerLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerLayer").field("circuit", &self.judged.circuit).finish()
+        f.debug_struct("CircuitBreakerLayer").field("circuit", self.circuit()).finish()
     }
 }
 
@@ -115,7 +115,7 @@ impl<S: fmt::Debug, C> fmt::Debug for CircuitBreaker<S, C> {
 impl<S, C> CircuitBreaker<S, C> {
     /// The circuit, to inspect or command it.
     pub fn circuit(&self) -> &Circuit {
-        &self.guard.policy().circuit
+        self.guard.policy().circuit()
     }
 
     /// The service inside.
@@ -187,14 +187,20 @@ where
 /// A circuit with the classifier of one layer, as the guard's policy.
 #[derive(Clone)]
 struct Judged<C> {
-    circuit: Circuit,
     references: References,
     classify: C,
 }
 
+impl<C> Judged<C> {
+    #[inline(always)]
+    fn circuit(&self) -> &Circuit {
+        self.references.handle()
+    }
+}
+
 impl<C> fmt::Debug for Judged<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.circuit.fmt(f)
+        self.circuit().fmt(f)
     }
 }
 
@@ -206,7 +212,7 @@ where
 
     #[inline(always)]
     fn admit(&self, _request: &Req) -> Result<Self::Permit, Rejection> {
-        let core = &self.circuit.core;
+        let core = &self.circuit().core;
         // Cloned first: if that panics, no permit is lost.
         let classify = self.classify.clone();
         let permit = core.admit()?;
@@ -220,22 +226,22 @@ where
 {
     #[inline(always)]
     fn refuses(&self) -> Option<Rejection> {
-        let core = &self.circuit.core;
+        let core = &self.circuit().core;
         if core.breaker.admits_plainly() { None } else { core.surely_refuses() }
     }
 
     fn refused(&self, rejection: &Rejection) {
-        self.circuit.core.refuse(*rejection);
+        self.circuit().core.refuse(*rejection);
     }
 
     fn not_ready(&self, result: &Result<Res, Err>) {
-        let core = &self.circuit.core;
+        let core = &self.circuit().core;
         let (outcome, hint) = judge(&self.classify, result);
         core.breaker.not_ready(outcome, hint, core.clock);
         core.after();
     }
 
     fn parking(&self) -> Option<&Parking> {
-        Some(&self.circuit.core.parking)
+        Some(&self.circuit().core.parking)
     }
 }

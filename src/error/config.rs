@@ -28,6 +28,11 @@ impl ConfigError {
         Self { field, value: value.to_string(), why: why.into() }
     }
 
+    /// The same complaint about a value that its user knows by another field.
+    pub(crate) fn about(self, field: &'static str) -> Self {
+        Self { field, ..self }
+    }
+
     /// The field's name as it is spelled in the configuration.
     pub const fn field(&self) -> &'static str {
         self.field

@@ -275,6 +275,16 @@ impl Observers {
         self.own.is_some() || PROCESS.get().is_some()
     }
 
+    /// Whether anybody listens.
+    #[inline]
+    pub(crate) fn listen(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        if trace::listens() {
+            return true;
+        }
+        self.listen_to_calls()
+    }
+
     /// Tells everybody of something that happens with every call, if anybody but `tracing` listens.
     #[inline]
     pub(crate) fn tell_of_call(&self, event: impl FnOnce() -> Event) {

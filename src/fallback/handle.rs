@@ -14,14 +14,14 @@ use super::{
     source::{Value, WithTheCall},
 };
 use crate::{
-    error::{ConfigError, PolicyKind},
+    error::ConfigError,
     options::Options,
     outcome::Classify,
     policy::{
-        Cause, Command, Explanation, PolicySnapshot,
+        Cause, Command, Explanation,
         fallback::{AnyError, Failed, Snapshot, config::FallbackConfig},
     },
-    registry::Managed,
+    registry::{commands, managed},
 };
 
 /// A fallback that keeps nothing. Clones share its counts and its mode, as do the layers made from it.
@@ -206,24 +206,15 @@ impl FallbackPolicy {
         Run::new(WithTheCall { policy: self.clone() }, classify, answer, future)
     }
 
-    /// Passes every failure on and reports it, until [`enable`](Self::enable).
-    pub fn shadow(&self) {
-        self.set(Command::Shadow);
-    }
+    commands! {
+        /// Passes every failure on and reports it, until [`enable`](Self::enable).
+        shadow: Shadow;
 
-    /// Passes every failure on, and neither judges nor counts, until [`enable`](Self::enable).
-    pub fn disable(&self) {
-        self.set(Command::Disable);
-    }
+        /// Passes every failure on, and neither judges nor counts, until [`enable`](Self::enable).
+        disable: Disable;
 
-    /// Back to work.
-    pub fn enable(&self) {
-        self.set(Command::Enable);
-    }
-
-    fn set(&self, command: Command) {
-        // One of the commands that every policy knows.
-        let _ = self.core.command(command);
+        /// Back to work.
+        enable: Enable;
     }
 
     /// Does what an operator says: shadow, enable, disable; there is nothing to reset.
@@ -235,27 +226,7 @@ impl FallbackPolicy {
     }
 }
 
-impl Managed for FallbackPolicy {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::Fallback
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::Fallback(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(FallbackPolicy: Fallback, Fallback);
 
 impl fmt::Debug for FallbackPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

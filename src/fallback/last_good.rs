@@ -8,14 +8,14 @@ use super::{
     run::{Run, call_under},
 };
 use crate::{
-    error::{ConfigError, PolicyKind},
+    error::ConfigError,
     options::Options,
     outcome::Classify,
     policy::{
-        Cause, Command, Explanation, Now, PolicySnapshot,
+        Cause, Command, Explanation,
         fallback::{Answers, AnyError, Served, Snapshot, config::LastGoodConfig},
     },
-    registry::Managed,
+    registry::managed,
     sync::Mutex,
 };
 
@@ -116,8 +116,10 @@ impl<K: Hash + Eq, V> LastGood<K, V> {
     ///
     /// # Errors
     /// [`ConfigError`] names the first value that cannot work.
-    pub fn with(config: LastGoodConfig, options: Options) -> Result<Self, ConfigError> {
-        let answers = Answers::new(&config, options.clock.now())?;
+    pub fn with(config: LastGoodConfig, mut options: Options) -> Result<Self, ConfigError> {
+        let (clock, now) = options.clock.start();
+        options.clock = clock;
+        let answers = Answers::new(&config, now)?;
         let policy = FallbackPolicy::of(config.name, options);
         let config = Mutex::new(config);
         Ok(Self { shared: Arc::new(Shared { policy, answers, config }) })
@@ -290,31 +292,7 @@ impl<K: Hash + Eq, V> LastGood<K, V> {
     }
 }
 
-impl<K, V> Managed for LastGood<K, V>
-where
-    K: Hash + Eq + Send + 'static,
-    V: Send + Sync + 'static,
-{
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::Fallback
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::Fallback(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(LastGood<K, V>: Fallback, Fallback, for[K: Hash + Eq + Send + 'static, V: Send + Sync + 'static]);
 
 impl<K, V> fmt::Debug for LastGood<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

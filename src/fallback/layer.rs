@@ -42,9 +42,8 @@ pub struct FallbackLayer<A: 'static, E, C = AnyError> {
 
 impl<A, E> FallbackLayer<A, E> {
     pub(super) fn of(source: A) -> Self {
-        let source = Ref::new(source);
-        let references = References::to(&source);
-        Self { judged: Judged { source, references, classify: AnyError }, error: PhantomData }
+        let references = References::of(Ref::new(source), |source| source);
+        Self { judged: Judged { references, classify: AnyError }, error: PhantomData }
     }
 }
 
@@ -316,8 +315,8 @@ impl<K, V, F, E, C> FallbackLayer<Remembered<K, V, F, AsServed>, E, C> {
     where
         F: Clone,
     {
-        let Judged { source, classify, .. } = self.judged;
-        let Remembered { last_good, key, .. } = &*source;
+        let Judged { references, classify } = self.judged;
+        let Remembered { last_good, key, .. } = &**references.handle();
         let made =
             FallbackLayer::of(Remembered { last_good: last_good.clone(), key: key.clone(), serve });
         made.classify_with(classify)
@@ -353,15 +352,15 @@ impl<A, E, C> FallbackLayer<A, E, C> {
 
     /// Judges results by a named classifier.
     pub fn classify_with<D>(self, classify: D) -> FallbackLayer<A, E, D> {
-        let Judged { source, references, .. } = self.judged;
-        FallbackLayer { judged: Judged { source, references, classify }, error: PhantomData }
+        let Judged { references, .. } = self.judged;
+        FallbackLayer { judged: Judged { references, classify }, error: PhantomData }
     }
 }
 
 impl<A: Source, E, C> FallbackLayer<A, E, C> {
     /// The handle, to inspect or command the fallback: a [`FallbackPolicy`], or a [`LastGood`].
     pub fn handle(&self) -> &A::Handle {
-        self.judged.source.handle()
+        self.judged.source().handle()
     }
 }
 
@@ -373,7 +372,7 @@ impl<A, E, C: Clone> Clone for FallbackLayer<A, E, C> {
 
 impl<A: Source, E, C> fmt::Debug for FallbackLayer<A, E, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FallbackLayer").field("policy", self.judged.source.policy()).finish()
+        f.debug_struct("FallbackLayer").field("policy", self.judged.source().policy()).finish()
     }
 }
 
@@ -381,7 +380,7 @@ impl<S, A: Source, E, C: Clone> Layer<S> for FallbackLayer<A, E, C> {
     type Service = Fallback<S, A, E, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        plan::note(|| Part::Fallback { name: self.judged.source.policy().name() });
+        plan::note(|| Part::Fallback { name: self.judged.source().policy().name() });
         Fallback::new(inner, self.judged.clone())
     }
 }

@@ -36,18 +36,19 @@ pub struct Fallback<S, A: 'static, E, C = AnyError> {
 
 /// A source of answers with the classifier of one layer.
 pub(super) struct Judged<A: 'static, C> {
-    pub(super) source: Ref<A>,
-    pub(super) references: References<A>,
+    pub(super) references: References<Ref<A>, A>,
     pub(super) classify: C,
+}
+
+impl<A, C> Judged<A, C> {
+    pub(super) fn source(&self) -> &A {
+        self.references.handle()
+    }
 }
 
 impl<A, C: Clone> Clone for Judged<A, C> {
     fn clone(&self) -> Self {
-        Self {
-            source: self.source.clone(),
-            references: self.references.clone(),
-            classify: self.classify.clone(),
-        }
+        Self { references: self.references.clone(), classify: self.classify.clone() }
     }
 }
 
@@ -75,7 +76,7 @@ impl<S, A, E, C> Fallback<S, A, E, C> {
 impl<S, A: super::source::Source, E, C> Fallback<S, A, E, C> {
     /// The handle, to inspect or command the fallback.
     pub fn handle(&self) -> &A::Handle {
-        self.judged.source.handle()
+        self.judged.source().handle()
     }
 }
 
@@ -90,7 +91,7 @@ impl<S: fmt::Debug, A: super::source::Source, E, C> fmt::Debug for Fallback<S, A
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fallback")
             .field("inner", &self.inner)
-            .field("policy", self.judged.source.policy())
+            .field("policy", self.judged.source().policy())
             .finish_non_exhaustive()
     }
 }
@@ -141,7 +142,8 @@ impl<S, A, E, C> Fallback<S, A, E, C> {
         A: Keep<Req> + Answer<<A as Keep<Req>>::Kept, T, E>,
         C: Classify<T, E>,
     {
-        let Judged { source, classify, .. } = &self.judged;
+        let Judged { references, classify } = &self.judged;
+        let source = references.handle();
         let core = &source.policy().core;
         if core.mode() == Mode::Disabled {
             return Err(error);

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, task::Waker};
 
-use crate::sync::Mutex;
+use crate::{event::guarded, sync::Mutex};
 
 /// The wakers of one policy. Only callers that the inner service keeps waiting come here.
 #[derive(Clone, Default)]
@@ -45,10 +45,10 @@ impl Parking {
         }
     }
 
-    /// Wakes everybody, outside the lock.
+    /// Wakes everybody, outside the lock. One whose waker panics keeps nobody else from being woken.
     pub(crate) fn wake_all(&self) {
         let wakers: Vec<Waker> = self.0.lock().wakers.iter_mut().filter_map(Option::take).collect();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(|waker| guarded(|| waker.wake()));
     }
 }
 

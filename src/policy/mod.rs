@@ -36,6 +36,13 @@ pub use self::{
 pub trait Now: Copy {
     /// The time; asked for only where the decision depends on it.
     fn now(self) -> Instant;
+
+    /// Nanoseconds from `origin` until [`now`](Self::now); zero for times before it. A clock that counts
+    /// them anyway can say so without making an instant.
+    #[inline(always)]
+    fn nanos_since(self, origin: Instant) -> u64 {
+        nanos(self.now().saturating_duration_since(origin))
+    }
 }
 
 impl Now for Instant {
@@ -63,7 +70,7 @@ impl<N: Now> Once<N> {
     #[inline]
     pub(crate) fn since(&mut self, origin: Instant) -> u64 {
         if let Some(source) = self.source.take() {
-            self.read = nanos(source.now().saturating_duration_since(origin));
+            self.read = source.nanos_since(origin);
         }
         self.read
     }

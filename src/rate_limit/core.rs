@@ -6,7 +6,7 @@ use crate::{
     clock::{Clock, tokio_now},
     deadline,
     error::{ConfigError, PolicyKind, Reason, Rejection},
-    event::{Event, Observers},
+    event::{Event, Observers, guarded},
     options::Options,
     policy::{
         Cause, Command, Explanation, Mode, Now,
@@ -50,10 +50,11 @@ impl Core {
         config: RateLimitConfig,
         Options { clock, observers }: Options,
     ) -> Result<Self, ConfigError> {
+        let (clock, now) = clock.start();
         Ok(Self {
             name: config.name,
             mode: ModeSwitch::new(Mode::Enforce),
-            bucket: Bucket::new(config, clock.now())?,
+            bucket: Bucket::new(config, now)?,
             clock,
             observers,
             line: Mutex::new(Line::new()),
@@ -66,7 +67,8 @@ impl Core {
     #[inline(always)]
     pub(super) fn admit(&self, tokens: u64) -> Result<(), Rejection> {
         if self.mode.get() != Mode::Enforce {
-            return self.admit_without_force(tokens);
+            self.admit_without_force(tokens);
+            return Ok(());
         }
         match self.bucket.try_acquire(tokens, self.clock) {
             Ok(()) => {
@@ -79,14 +81,13 @@ impl Core {
 
     /// In shadow, a call that would be refused takes nothing; disabled, none does.
     #[cold]
-    fn admit_without_force(&self, tokens: u64) -> Result<(), Rejection> {
+    fn admit_without_force(&self, tokens: u64) {
         if self.mode.get() != Mode::Disabled {
             if let Err(refusal) = self.bucket.try_acquire(tokens, self.clock) {
                 self.would_refuse(refusal.reason);
             }
             self.count(Duration::ZERO);
         }
-        Ok(())
     }
 
     /// Takes tokens for a call that may wait for them.
@@ -176,29 +177,30 @@ impl Core {
         let until_deadline = until_deadline();
         let asleep = waker.clone();
         let mut line = self.line.lock();
-        let (turn, left) = if self.mode.get() == Mode::Enforce {
-            line.ask(&self.bucket, ticket, nanos, asleep, |wait, told_anew| {
-                // The deadline may be another than the one that held when the call came.
-                if wait > until_deadline {
-                    Some(Reason::DeadlineTooShort)
-                } else {
-                    let in_all = waited.saturating_add(wait);
-                    (told_anew && in_all > max_wait).then_some(Reason::RateLimited)
-                }
-            })
-        } else {
-            (Turn::Now, line.leave(&self.bucket, ticket, nanos))
+        let mode = self.mode.get();
+        let (turn, left) = match mode {
+            Mode::Enforce => {
+                line.ask(&self.bucket, ticket, nanos, asleep, |wait, told_anew| {
+                    // The deadline may be another than the one that held when the call came.
+                    if wait > until_deadline {
+                        Some(Reason::DeadlineTooShort)
+                    } else {
+                        let in_all = waited.saturating_add(wait);
+                        (told_anew && in_all > max_wait).then_some(Reason::RateLimited)
+                    }
+                })
+            }
+            // It goes at once and has spent its tokens, as one that comes now would.
+            Mode::Shadow => (Turn::Now, line.go(ticket)),
+            Mode::Disabled => (Turn::Now, line.leave(&self.bucket, ticket, nanos)),
         };
         drop(line);
         wake(left);
         match turn {
+            Turn::Now if mode == Mode::Disabled => self.left_queue(),
             // A wait of no time is told as one of the least time, so that a gauge made from events knows
             // who comes out of the line.
-            Turn::Now if self.mode.get() != Mode::Disabled => {
-                self.count(waited.max(Duration::from_nanos(1)));
-            }
-            // Let through by a command, uncounted.
-            Turn::Now => self.left_queue(),
+            Turn::Now => self.count(waited.max(Duration::from_nanos(1))),
             _ => {}
         }
         turn
@@ -228,7 +230,7 @@ impl Core {
     }
 
     /// Counts a refusal and tells of it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn refuse(&self, refusal: Refusal) -> Rejection {
         self.refused.add_one();
         let mut rejection =
@@ -236,8 +238,16 @@ impl Core {
         if let Some(after) = refusal.retry_after {
             rejection = rejection.with_retry_after(after);
         }
-        self.observers.tell(|| Event::Rejected(rejection));
+        if self.observers.listen() {
+            self.tell_refused(rejection);
+        }
         rejection
+    }
+
+    /// Apart, so that nobody listening costs nothing but the question.
+    #[cold]
+    fn tell_refused(&self, rejection: Rejection) {
+        self.observers.tell(|| Event::Rejected(rejection));
     }
 
     #[cold]
@@ -298,7 +308,7 @@ impl Core {
             _ => Vec::new(),
         };
         drop(line);
-        asleep.into_iter().for_each(Waker::wake);
+        wake_all(asleep);
         Ok(())
     }
 
@@ -311,7 +321,7 @@ impl Core {
         let nanos = self.bucket.nanos(self.clock);
         let asleep = line.reconfigure(&self.bucket, config, nanos)?;
         drop(line);
-        asleep.into_iter().for_each(Waker::wake);
+        wake_all(asleep);
         Ok(())
     }
 }
@@ -323,10 +333,15 @@ fn until_deadline() -> Duration {
     deadline::current().map_or(Duration::MAX, |deadline| before(left(deadline)))
 }
 
-/// Wakes and drops wakers, which may run code: not under the lock.
-pub(super) fn wake(left: Left<Waker>) {
-    drop(left.gone);
-    if let Some(first) = left.wake {
-        first.wake();
+/// Wakes and drops wakers: not under the lock.
+pub(super) fn wake(Left { wake, gone }: Left<Waker>) {
+    if let Some(gone) = gone {
+        guarded(|| drop(gone));
     }
+    wake_all(wake);
+}
+
+/// Somebody else's code: it may run while a dropped call unwinds, or before others are woken.
+fn wake_all(asleep: impl IntoIterator<Item = Waker>) {
+    asleep.into_iter().for_each(|waker| guarded(|| waker.wake()));
 }

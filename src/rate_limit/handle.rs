@@ -17,13 +17,13 @@ use super::{
     waits::Waits,
 };
 use crate::{
-    error::{ConfigError, PolicyKind, Rejection},
+    error::{ConfigError, Rejection},
     options::Options,
     policy::{
-        Command, Explanation, Mode, PolicySnapshot,
+        Command, Explanation, Mode,
         bucket::{RateLimitSnapshot, config::RateLimitConfig},
     },
-    registry::Managed,
+    registry::{commands, managed},
 };
 
 /// One rate limiter. Clones share it, as do the layers and services made from it.
@@ -200,25 +200,19 @@ impl RateLimiter {
         self.core.reconfigure(config)
     }
 
-    /// Decides and reports, but never refuses nor lets anybody wait, until [`enable`](Self::enable).
-    /// Whoever waits goes.
-    pub fn shadow(&self) {
-        self.tell(Command::Shadow);
-    }
+    commands! {
+        /// Decides and reports, but never refuses nor lets anybody wait, until [`enable`](Self::enable).
+        /// Whoever waits goes.
+        shadow: Shadow;
 
-    /// Lets everything through and counts nothing, until [`enable`](Self::enable). Whoever waits goes.
-    pub fn disable(&self) {
-        self.tell(Command::Disable);
-    }
+        /// Lets everything through and counts nothing, until [`enable`](Self::enable). Whoever waits goes.
+        disable: Disable;
 
-    /// Back to work.
-    pub fn enable(&self) {
-        self.tell(Command::Enable);
-    }
+        /// Back to work.
+        enable: Enable;
 
-    /// Fills the bucket. Whoever waits is served from it, in order.
-    pub fn reset(&self) {
-        self.tell(Command::Reset);
+        /// Fills the bucket. Whoever waits is served from it, in order.
+        reset: Reset;
     }
 
     /// Does what an operator says: `Shadow`, `Disable`, `Enable` or `Reset`.
@@ -228,35 +222,9 @@ impl RateLimiter {
     pub fn command(&self, command: Command) -> Result<(), ConfigError> {
         self.core.command(command)
     }
-
-    /// One of the commands that a limiter knows.
-    fn tell(&self, command: Command) {
-        let known = self.core.command(command);
-        debug_assert!(known.is_ok(), "{command} is for limiters");
-    }
 }
 
-impl Managed for RateLimiter {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::RateLimit
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::RateLimit(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(RateLimiter: RateLimit, RateLimit);
 
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -104,8 +104,8 @@
 //! [`reserve`](RateLimiter::reserve) does the same by hand: tokens now, to be used after a wait that was told
 //! and stays, through changes of the rate as well. Cancelled before its time, a reservation gives back what
 //! later ones were not planned with, the rule of golang's `x/time/rate`, or lets those that wait behind it
-//! move up; nobody moves up past a later reservation. It counts at the time that was told. After its time, or a change of the rate, it gives
-//! nothing back.
+//! move up; nobody moves up past a later reservation. It counts at the time that was told. After its time it
+//! gives nothing back; after a change of the rate, what the bucket would not have been too full to hold.
 //!
 //! # Commands
 //!
@@ -159,7 +159,7 @@
 //!
 //! | what | bytes |
 //! |---|---:|
-//! | a limiter | 640 |
+//! | a limiter | 768 |
 //! | more, once it has let a call in; and once it has refused one | 1 024 each |
 //! | a call that waits, besides its future | 80 |
 

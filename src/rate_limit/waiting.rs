@@ -5,6 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -123,8 +124,11 @@ impl<S, C: Clone> Layer<S> for WaitingRateLimitLayer<C> {
     type Service = WaitingRateLimit<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let max_wait = Some(self.patient.waits.max_wait);
-        plan::note(|| Part::RateLimit { name: self.limiter().name(), max_wait });
+        plan::note(|| {
+            let Waits { max_wait, max_queued } = self.patient.waits;
+            let waits = max_queued > 0 && max_wait > Duration::ZERO;
+            Part::RateLimit { name: self.limiter().name(), max_wait: waits.then_some(max_wait) }
+        });
         WaitingRateLimit { waiting: Waiting::new(inner, self.patient.clone()) }
     }
 }

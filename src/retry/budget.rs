@@ -6,10 +6,7 @@ use crate::{
     clock::Clock,
     error::ConfigError,
     options::Options,
-    policy::{
-        Now,
-        budget::{Budget, BudgetSnapshot, Withdrawal, config::BudgetConfig},
-    },
+    policy::budget::{Budget, BudgetSnapshot, Withdrawal, config::BudgetConfig},
 };
 
 /// A retry budget. Clones share it: give one to every layer that retries towards the same dependency, and
@@ -62,8 +59,14 @@ impl RetryBudget {
     }
 
     pub(super) fn on(config: BudgetConfig, clock: Clock) -> Result<Self, ConfigError> {
-        let budget = Budget::new(config, clock.now())?;
+        let (clock, now) = clock.start();
+        let budget = Budget::new(config, now)?;
         Ok(Self { shared: Arc::new(Shared { budget, clock }) })
+    }
+
+    /// Tells it from every other budget there is.
+    pub(super) fn id(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
     }
 
     /// How many whole tokens there are.

@@ -18,8 +18,8 @@ use crate::{
 pub(super) type CoreRef = Ref<Core>;
 /// Keeps it alive for a call of a layer.
 pub(super) type CallRef = sync::reference::CallRef<Core>;
-/// Gives those to calls.
-pub(super) type References = sync::reference::References<Core>;
+/// The handle, and references for calls.
+pub(super) type References = sync::reference::References<super::RetryPolicy, Core>;
 
 #[derive(Debug)]
 pub(super) struct Core {

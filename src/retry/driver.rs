@@ -111,19 +111,83 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.as_mut().poll_attempt(cx) {
+            Some(answer) => answer,
+            None => self.poll_on(cx),
+        }
+    }
+}
+
+impl<A, F, E, C, H, Res> Driver<A, F, E, C, H>
+where
+    H: Deref<Target = Core>,
+    A: Again<Error = E, Future = F>,
+    F: Future<Output = Result<Res, E>>,
+    E: CarryRejection,
+    C: Classify<Res, E>,
+{
+    /// Polls the attempt that runs; none if there is none, or no longer.
+    #[inline(always)]
+    fn poll_attempt(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<Result<Res, E>>> {
+        let mut this = self.as_mut().project();
+        let StateProjection::Calling { future } = this.state.as_mut().project() else {
+            return None;
+        };
+        let counts = this.again.is_some();
+        let Poll::Ready(result) = attended(this.held, counts, || future.poll(cx)) else {
+            // A later attempt that a timeout is about to cut: there is an answer already.
+            let answered = this.kept.is_some();
+            return Some(if answered { self.pending_until_late() } else { Poll::Pending });
+        };
+        let (refusal, outcome) = verdict(this.classify, &result);
+        // The usual call: its result goes out from where it lies.
+        if outcome == Outcome::Success {
+            this.held.succeed();
+            this.state.set(State::Ended);
+            return Some(Poll::Ready(result));
+        }
+        self.end_attempt(result, refusal, outcome, cx)
+    }
+
+    /// Goes on from what an attempt came to; none if another is to be waited for.
+    #[cold]
+    fn end_attempt(
+        mut self: Pin<&mut Self>,
+        result: Result<Res, E>,
+        refusal: Option<Rejection>,
+        outcome: Outcome,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<Result<Res, E>>> {
+        match self.as_mut().judge(result, refusal, outcome) {
+            Next::Answer(answer) => {
+                self.project().state.set(State::Ended);
+                Some(Poll::Ready(answer))
+            }
+            Next::Wait => None,
+            // Not without letting others run: there may be many more attempts.
+            Next::AtOnce => {
+                cx.waker().wake_by_ref();
+                Some(Poll::Pending)
+            }
+        }
+    }
+
+    /// Waits for further attempts and makes them.
+    #[inline(never)]
+    fn poll_on(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Res, E>> {
         loop {
             let mut this = self.as_mut().project();
-            let result = match this.state.as_mut().project() {
-                StateProjection::Calling { future } => {
-                    let counts = this.again.is_some();
-                    ready!(attended(this.held, counts, || future.poll(cx)))
-                }
+            let ended = match this.state.as_mut().project() {
+                StateProjection::Calling { .. } => self.as_mut().poll_attempt(cx),
                 StateProjection::Waiting { timer, until } => {
                     if timer.poll_until(*until, cx).is_pending() {
                         return self.pending_until_late();
                     }
                     this.state.set(State::Readying);
-                    continue;
+                    None
                 }
                 StateProjection::Readying => {
                     // Woken late, perhaps: an attempt that begins at the deadline is of no use.
@@ -132,25 +196,20 @@ where
                     }
                     match self.as_mut().poll_begin(cx) {
                         Poll::Pending => return self.pending_until_late(),
-                        Poll::Ready(Ok(())) => continue,
-                        Poll::Ready(Err(error)) => Err(error),
+                        Poll::Ready(Ok(())) => None,
+                        Poll::Ready(Err(error)) => {
+                            let result = Err(error);
+                            let (refusal, outcome) = verdict(&self.classify, &result);
+                            self.as_mut().end_attempt(result, refusal, outcome, cx)
+                        }
                     }
                 }
                 StateProjection::Ended => {
                     panic!("a response future was polled after it had finished")
                 }
             };
-            match self.as_mut().judge(result) {
-                Next::Answer(answer) => {
-                    self.project().state.set(State::Ended);
-                    return Poll::Ready(answer);
-                }
-                Next::Wait => {}
-                // Not without letting others run: there may be many more attempts.
-                Next::AtOnce => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+            if let Some(answer) = ended {
+                return answer;
             }
         }
     }
@@ -171,27 +230,21 @@ where
 {
     /// Judges an attempt's result; one that has an attempt after it is dropped here, or kept if it is an
     /// error.
-    #[inline]
-    fn judge<Res>(mut self: Pin<&mut Self>, result: Result<Res, E>) -> Next<Res, E>
+    fn judge<Res>(
+        self: Pin<&mut Self>,
+        result: Result<Res, E>,
+        refusal: Option<Rejection>,
+        outcome: Outcome,
+    ) -> Next<Res, E>
     where
         C: Classify<Res, E>,
     {
-        let this = self.as_mut().project();
-        let refusal = result.as_ref().err().and_then(refusal).copied();
-        if refusal.is_none() {
-            match this.classify.classify(&result) {
-                Outcome::Success => {
-                    this.held.succeed();
-                    return Next::Answer(result);
-                }
-                Outcome::Ignored => {
-                    this.held.end(RetryEnd::NotRetryable);
-                    return Next::Answer(result);
-                }
-                Outcome::Failure => {}
-            }
+        match outcome {
+            Outcome::Success => self.project().held.succeed(),
+            Outcome::Ignored => self.project().held.end(RetryEnd::NotRetryable),
+            Outcome::Failure => return self.judge_failure(result, refusal),
         }
-        self.judge_failure(result, refusal)
+        Next::Answer(result)
     }
 
     #[cold]
@@ -244,6 +297,12 @@ where
                         let kept = kept.filter(|kept| !is_refusal(kept));
                         Err(told_of_attempts(kept.unwrap_or(error), *this.seen))
                     }
+                    // Cut at the deadline by a timeout below: that is no error of the service's either.
+                    (Err(error), kept)
+                        if end == RetryEnd::Deadline && error.rejection().is_some() =>
+                    {
+                        Err(kept.filter(|kept| kept.rejection().is_none()).unwrap_or(error))
+                    }
                     (result, _) => result,
                 })
             }
@@ -280,6 +339,18 @@ where
         let future = attended(this.held, true, || again.begin(is_last));
         this.state.set(State::Calling { future });
         Poll::Ready(Ok(()))
+    }
+}
+
+/// What a result says: a refusal by a policy below is not asked about.
+#[inline(always)]
+fn verdict<Res, E: CarryRejection>(
+    classify: &impl Classify<Res, E>,
+    result: &Result<Res, E>,
+) -> (Option<Rejection>, Outcome) {
+    match result.as_ref().err().and_then(refusal) {
+        Some(refusal) => (Some(*refusal), Outcome::Failure),
+        None => (None, classify.classify(result)),
     }
 }
 

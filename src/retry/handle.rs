@@ -22,11 +22,8 @@ use crate::{
     options::Options,
     outcome::{Classify, DefaultClassifier},
     plan::{BudgetFacts, Part},
-    policy::{
-        Cause, Command, Explanation, Mode, PolicySnapshot, budget::config::BudgetConfig,
-        retry::Snapshot,
-    },
-    registry::Managed,
+    policy::{Cause, Command, Explanation, Mode, budget::config::BudgetConfig, retry::Snapshot},
+    registry::{commands, managed},
 };
 
 /// One retry. Clones share it, as do the layers and services made from it.
@@ -163,25 +160,19 @@ impl RetryPolicy {
         Run { driver }
     }
 
-    /// Decides and reports, but never calls a second time, until [`enable`](Self::enable).
-    pub fn shadow(&self) {
-        let _ = self.command(Command::Shadow);
-    }
+    commands! {
+        /// Decides and reports, but never calls a second time, until [`enable`](Self::enable).
+        shadow: Shadow;
 
-    /// Makes one attempt per call and counts nothing, until [`enable`](Self::enable).
-    pub fn disable(&self) {
-        let _ = self.command(Command::Disable);
-    }
+        /// Makes one attempt per call and counts nothing, until [`enable`](Self::enable).
+        disable: Disable;
 
-    /// Back to work.
-    pub fn enable(&self) {
-        let _ = self.command(Command::Enable);
-    }
+        /// Back to work.
+        enable: Enable;
 
-    /// Empties a budget of its own of calls and retries. One that is shared is
-    /// [reset](RetryBudget::reset) by itself; the snapshot's counts only ever grow.
-    pub fn reset(&self) {
-        let _ = self.command(Command::Reset);
+        /// Empties a budget of its own of calls and retries. One that is shared is
+        /// [reset](RetryBudget::reset) by itself; the snapshot's counts only ever grow.
+        reset: Reset;
     }
 
     /// Does what an operator says. Calls that have begun go on as they began.
@@ -230,42 +221,27 @@ impl RetryPolicy {
     /// What a stack that is checked should know.
     pub(super) fn facts(&self) -> Part {
         let config = self.core.config.lock();
-        let budget = self.budget().map(|budget| match budget.config() {
-            BudgetConfig::Share { ratio, per_second, .. } => BudgetFacts { ratio, per_second },
-            BudgetConfig::Grpc { ratio, .. } => BudgetFacts { ratio, per_second: 0.0 },
+        let budget = self.budget().map(|budget| {
+            let (ratio, per_second) = match budget.config() {
+                BudgetConfig::Share { ratio, per_second, .. } => (ratio, per_second),
+                // Once half of its tokens are gone there is no retry until calls succeed again.
+                BudgetConfig::Grpc { .. } => (0.0, 0.0),
+            };
+            BudgetFacts { id: budget.id(), ratio, per_second }
         });
         Part::Retry {
             name: self.name(),
             attempts: config.attempts,
             budget,
             longest_delays: config.backoff.longest_sum(config.attempts),
+            longest_hint: config.hints.longest(),
             retries_refusals: config.retry_refusals,
             nested: config.nested,
         }
     }
 }
 
-impl Managed for RetryPolicy {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::Retry
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::Retry(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(RetryPolicy: Retry, Retry);
 
 impl fmt::Debug for RetryPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -71,7 +71,6 @@ pub struct RetryLayer<C = DefaultClassifier, R = ByClone> {
 /// A policy with what one layer has of its own.
 #[derive(Clone)]
 struct Shared<C, R> {
-    policy: RetryPolicy,
     references: References,
     classify: C,
     replay: R,
@@ -95,16 +94,16 @@ impl RetryLayer {
     }
 
     pub(super) fn of(policy: RetryPolicy) -> Self {
-        let references = References::to(&policy.core);
+        let references = References::of(policy, |policy| &policy.core);
         let (classify, replay) = (DefaultClassifier, ByClone);
-        Self { shared: Shared { policy, references, classify, replay } }
+        Self { shared: Shared { references, classify, replay } }
     }
 }
 
 impl<C, R> RetryLayer<C, R> {
     /// The policy, to inspect or command it.
     pub fn policy(&self) -> &RetryPolicy {
-        &self.shared.policy
+        self.shared.references.handle()
     }
 
     /// Judges results by a closure: [`Outcome::Failure`] means "try again". The policy stays the same.
@@ -117,8 +116,8 @@ impl<C, R> RetryLayer<C, R> {
 
     /// Judges results by a named classifier, which can also give hints. The policy stays the same.
     pub fn classify_with<D>(self, classify: D) -> RetryLayer<D, R> {
-        let Shared { policy, references, replay, .. } = self.shared;
-        RetryLayer { shared: Shared { policy, references, classify, replay } }
+        let Shared { references, replay, .. } = self.shared;
+        RetryLayer { shared: Shared { references, classify, replay } }
     }
 
     /// Says how a request is made once more; `None` for one that must not be sent twice: such a call
@@ -132,14 +131,14 @@ impl<C, R> RetryLayer<C, R> {
 
     /// Says by a named value how a request is made once more.
     pub fn replay_with<Q>(self, replay: Q) -> RetryLayer<C, Q> {
-        let Shared { policy, references, classify, .. } = self.shared;
-        RetryLayer { shared: Shared { policy, references, classify, replay } }
+        let Shared { references, classify, .. } = self.shared;
+        RetryLayer { shared: Shared { references, classify, replay } }
     }
 }
 
 impl<C, R> fmt::Debug for RetryLayer<C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryLayer").field("policy", &self.shared.policy).finish()
+        f.debug_struct("RetryLayer").field("policy", self.policy()).finish()
     }
 }
 
@@ -164,7 +163,7 @@ pub struct Retry<S, C = DefaultClassifier, R = ByClone> {
 
 impl<S: fmt::Debug, C, R> fmt::Debug for Retry<S, C, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let policy = &self.shared.policy;
+        let policy = self.policy();
         f.debug_struct("Retry").field("policy", policy).field("inner", &self.inner).finish()
     }
 }
@@ -172,7 +171,7 @@ impl<S: fmt::Debug, C, R> fmt::Debug for Retry<S, C, R> {
 impl<S, C, R> Retry<S, C, R> {
     /// The policy, to inspect or command it.
     pub fn policy(&self) -> &RetryPolicy {
-        &self.shared.policy
+        self.shared.references.handle()
     }
 
     /// The service inside.
@@ -306,6 +305,7 @@ mod tests {
     use crate::{
         plan::{BudgetFacts, Part},
         policy::budget::config::BudgetConfig,
+        retry::RetryBudget,
     };
 
     #[test]
@@ -314,15 +314,20 @@ mod tests {
             let layer = RetryLayer::new(config).expect("a valid config");
             plan::record(|| drop(layer.layer(()))).1
         };
-        let part = Part::Retry {
+        let [part] = parts(RetryConfig::new("db"))[..] else { panic!("one part") };
+        let Part::Retry { budget: Some(BudgetFacts { id, .. }), .. } = part else {
+            panic!("there is a budget");
+        };
+        let expected = Part::Retry {
             name: "db",
             attempts: 3,
-            budget: Some(BudgetFacts { ratio: 0.2, per_second: 10.0 }),
+            budget: Some(BudgetFacts { id, ratio: 0.2, per_second: 10.0 }),
             longest_delays: Duration::from_millis(150),
+            longest_hint: Some(Duration::from_secs(60)),
             retries_refusals: false,
             nested: false,
         };
-        assert_eq!(parts(RetryConfig::new("db")), [part]);
+        assert_eq!(part, expected);
         let [Part::Retry { budget: None, .. }] = parts(RetryConfig::new("db").no_budget())[..]
         else {
             panic!("there is no budget");
@@ -332,6 +337,18 @@ mod tests {
         else {
             panic!("there is a budget");
         };
-        assert_eq!(facts, BudgetFacts { ratio: 0.5, per_second: 0.0 });
+        // What it allows while every call fails is nothing.
+        assert_eq!((facts.ratio, facts.per_second), (0.0, 0.0));
+
+        // One budget in two retries is told to be one.
+        let shared = RetryBudget::new(BudgetConfig::default()).expect("a valid config");
+        let id = |config: RetryConfig| match parts(config)[..] {
+            [Part::Retry { budget: Some(facts), .. }] => facts.id,
+            _ => panic!("there is a budget"),
+        };
+        let of = |name| RetryConfig::new(name).budget(&shared);
+        assert_eq!(id(of("db")), id(of("other")));
+        let other = RetryBudget::new(BudgetConfig::default()).expect("a valid config");
+        assert_ne!(id(of("db")), id(RetryConfig::new("db").budget(&other)));
     }
 }

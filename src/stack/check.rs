@@ -1,6 +1,6 @@
 //! Looking at a stack while it is built.
 
-use super::{amplification::Amplification, numbers, order, report::Report};
+use super::{amplification::Amplification, numbers, order, report::Report, words::with_number};
 use crate::plan::{self, Part};
 
 /// Builds a stack and says what is wrong with it: an order that breaks a promise, numbers that fight,
@@ -25,7 +25,29 @@ use crate::plan::{self, Part};
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
 ///
-/// A layer that makes its service later, such as one per connection, is seen when it does.
+/// Every number is taken as it is configured when the stack is built; modes are not looked at.
+///
+/// # What it cannot see
+///
+/// It reads the layers as one row, in the order in which they are put in front of something:
+///
+/// - A service that is built inside but stands beside the stack, such as the one that a fallback calls, is
+///   built before, or by a `check` of its own inside this one, which hears of it alone.
+/// - A router puts its layers in front of each of its routes, once or per connection. Check them in front of
+///   anything else, which need not even be a service:
+///
+/// ```
+/// use portcullis::stack;
+/// use tower::Layer;
+///
+/// let server = stack::server("api").build()?;
+/// let (_, report) = stack::check(|| server.layer(()));
+/// assert!(report.is_sound(), "{report}");
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
+///
+/// - What a fallback answers and what it passes, which errors a retry repeats, and what layers of other
+///   crates do.
 pub fn check<S>(build: impl FnOnce() -> S) -> (S, Report) {
     let (service, mut parts) = plan::record(build);
     // Layers are applied from the inside out; people read from the outside in.
@@ -39,7 +61,7 @@ fn report(parts: &[Part]) -> Report {
     // The gravest first; otherwise as the rules come.
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Report {
-        layers: parts.iter().map(Part::to_string).collect(),
+        layers: parts.iter().map(with_number).collect(),
         findings,
         amplification: Amplification::of(parts),
     }

@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use tower_layer::{Identity, Layer};
 
-use super::slots::place;
+use super::{
+    operated::{Handles, Operated},
+    slots::places,
+};
 use crate::{
     bulkhead::BulkheadLayer,
     circuit_breaker::CircuitBreakerLayer,
     error::{ConfigError, intern},
     error_layer::ErrorLayer,
     policy::{
-        breaker::config::CircuitBreakerConfig, bucket::config::RateLimitConfig,
-        bulkhead::BulkheadConfig, timeout::config::TimeoutConfig,
+        breaker::config::CircuitBreakerConfig,
+        bucket::config::RateLimitConfig,
+        bulkhead::BulkheadConfig,
+        check::{Shown, ensure},
+        timeout::config::TimeoutConfig,
     },
     rate_limit::RateLimitLayer,
-    registry::{Entry, Registry},
+    registry::Registry,
     retry::{RetryConfig, RetryLayer},
     timeout::TimeoutLayer,
 };
@@ -33,7 +39,23 @@ pub fn client(name: &'static str) -> ClientConfig {
 /// | [`max_in_flight`](Self::max_in_flight) | 256 | calls at once, refused beyond that |
 /// | [`retry`](Self::retry) | the default [`RetryConfig`]: 3 attempts, back-off, a budget of 20 % | |
 /// | [`circuit_breaker`](Self::circuit_breaker) | the default [`CircuitBreakerConfig`] | |
-/// | [`attempt_timeout`](Self::attempt_timeout) | 9 s | for one attempt: three of them and their delays fit into the total |
+/// | [`attempt_timeout`](Self::attempt_timeout) | three tenths of the total: 9 s | for one attempt: three of them and their delays fit into the total |
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::{Backoff, RetryConfig, stack};
+///
+/// let backoff = Backoff::exponential(Duration::from_millis(20), 2.0);
+/// let client = stack::client("search")
+///     .total_timeout(Duration::from_secs(2))
+///     .retry(RetryConfig::default().attempts(2).backoff(backoff))
+///     .build()?;
+/// assert_eq!(client.attempt_timeout().time_limit().config().limit, Some(Duration::from_millis(600)));
+///
+/// let error = stack::client("search").attempt_timeout(Duration::from_secs(60)).build().unwrap_err();
+/// assert_eq!(error.field(), "attempt_timeout");
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 #[non_exhaustive]
@@ -44,12 +66,12 @@ pub struct ClientConfig {
     pub total_timeout: Duration,
     /// How many calls may be in flight.
     pub max_in_flight: usize,
-    /// What the retry does.
+    /// What the retry does; its name is the stack's.
     pub retry: RetryConfig,
-    /// When the circuit opens.
+    /// When the circuit opens; its name is the stack's.
     pub circuit_breaker: CircuitBreakerConfig,
-    /// The limit for one attempt.
-    pub attempt_timeout: Duration,
+    /// The limit for one attempt, shorter than the total one. Default `None`: three tenths of that.
+    pub attempt_timeout: Option<Duration>,
 }
 
 impl ClientConfig {
@@ -61,7 +83,7 @@ impl ClientConfig {
             max_in_flight: 256,
             retry: RetryConfig::new(name),
             circuit_breaker: CircuitBreakerConfig::new(name),
-            attempt_timeout: Duration::from_secs(9),
+            attempt_timeout: None,
         }
     }
 
@@ -79,40 +101,55 @@ impl ClientConfig {
 
     /// Sets what the retry does; the name stays the stack's.
     pub fn retry(mut self, retry: RetryConfig) -> Self {
-        self.retry = retry.name(self.name);
+        self.retry = retry;
         self
     }
 
     /// Sets when the circuit opens; the name stays the stack's.
     pub fn circuit_breaker(mut self, breaker: CircuitBreakerConfig) -> Self {
-        self.circuit_breaker = breaker.name(self.name);
+        self.circuit_breaker = breaker;
         self
     }
 
     /// Sets the limit for one attempt.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.attempt_timeout = limit;
+        self.attempt_timeout = Some(limit);
         self
     }
 
     /// Makes the stack: one state for each of its policies, shared by whatever it is put in front of.
     ///
     /// # Errors
-    /// [`ConfigError`] names the first value that cannot work.
+    /// [`ConfigError`] names the first value that cannot work, by its field here or in the configuration of
+    /// retry or breaker. An attempt timeout that is no shorter than the total one is such a value: to go
+    /// without, see [`Client::without_attempt_timeout`].
     pub fn build(self) -> Result<StandardClient, ConfigError> {
-        let Self { name, total_timeout, max_in_flight, retry, circuit_breaker, attempt_timeout } =
-            self;
+        let Self { name, total_timeout, max_in_flight, retry, circuit_breaker, .. } = self;
+        let timeout = |name, limit, field| {
+            let layer = TimeoutLayer::new(TimeoutConfig::new(name, limit));
+            layer.map_err(|error| if error.field() == "limit" { error.about(field) } else { error })
+        };
+        let total = timeout(name, total_timeout, "total_timeout")?;
+        let attempt = match self.attempt_timeout {
+            Some(attempt) => {
+                let why =
+                    "must be shorter than `total_timeout`, or one slow attempt takes all of it";
+                ensure(attempt < total_timeout, "attempt_timeout", Shown(attempt), why)?;
+                attempt
+            }
+            None => (total_timeout / 10 * 3).max(Duration::from_nanos(1)),
+        };
         // Two timeouts in one stack: a refusal says which of them it was.
-        let attempt = intern(&format!("{name}.attempt"));
+        let name_of_attempt = intern(&format!("{name}.attempt"));
         Ok(Client {
             name,
             fallback: Identity::new(),
-            total_timeout: TimeoutLayer::new(TimeoutConfig::new(name, total_timeout))?,
+            total_timeout: total,
             rate_limit: Identity::new(),
             bulkhead: BulkheadLayer::new(BulkheadConfig::new(name, max_in_flight))?,
-            retry: RetryLayer::new(retry)?,
-            circuit_breaker: CircuitBreakerLayer::new(circuit_breaker)?,
-            attempt_timeout: TimeoutLayer::new(TimeoutConfig::new(attempt, attempt_timeout))?,
+            retry: RetryLayer::new(retry.name(name))?,
+            circuit_breaker: CircuitBreakerLayer::new(circuit_breaker.name(name))?,
+            attempt_timeout: timeout(name_of_attempt, attempt, "attempt_timeout")?,
             error: ErrorLayer::new(),
         })
     }
@@ -136,9 +173,53 @@ pub type StandardClient = Client<
 /// fallback > total timeout > rate limit > bulkhead > retry > circuit breaker > attempt timeout > error layer
 /// ```
 ///
-/// [`docs::ordering`](crate::docs::ordering) has the reason for every edge. Each place can be filled with
-/// another layer, also of another crate, or left empty. Where nothing fits, leave this out: it is no more
-/// than its layers one upon the other.
+/// [`docs::ordering`](crate::docs::ordering) has the reason for every edge. As it is built, the places
+/// `fallback` and `rate_limit` are empty. It is no more than its layers one upon the other: where it does not
+/// fit, leave it out. One value is one state for each of its policies; its clones share it.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::{Error, FallbackConfig, FallbackLayer, stack};
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), portcullis::ConfigError> {
+/// # async fn fetch(_: u32) -> Result<u32, std::io::Error> { Err(std::io::ErrorKind::ConnectionReset.into()) }
+/// let client = stack::client("search")
+///     .total_timeout(Duration::from_secs(2))
+///     .build()?
+///     .with_rate(100, Duration::from_secs(1))?
+///     .with_fallback(FallbackLayer::value(FallbackConfig::new("search"), 0)?);
+/// // By its handle, whenever the circuit is asked for.
+/// let circuit = client.circuit_breaker().circuit().clone();
+///
+/// let mut search = ServiceBuilder::new().layer(client).service(service_fn(fetch));
+/// let found: Result<u32, Error<std::io::Error>> = search.ready().await.unwrap().call(7).await;
+/// assert_eq!(found.unwrap(), 0);
+/// assert_eq!(circuit.snapshot().failures, 3);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What its places ask for
+///
+/// Each place can be changed, filled with another layer, also of another crate, or left empty.
+///
+/// - **A request that is not `Clone`**, or that must not be sent twice: say how it is made once more,
+///   `.map_retry(|retry| retry.replay(|request: &Request| …))`, or go
+///   [`without_retry`](Self::without_retry).
+/// - **An error that can carry a refusal already**, such as `BoxError` or an enum of your own:
+///   [`without_error`](Self::without_error).
+/// - **What counts as a failure** is judged by each layer for itself:
+///   `.map_retry(|retry| retry.classify(…))`, and likewise for circuit breaker and fallback.
+/// - **A rate limit or a bulkhead that lets calls wait**:
+///   `.with_bulkhead(QueuedBulkheadLayer::new(…)?)`. The service must be `Clone`, as it must for the retry.
+/// - **One policy for several clients**: `.with_circuit_breaker(other.circuit_breaker().clone())`, or a layer
+///   from a handle.
+/// - **A service that may panic**: leave out the error layer here, and put
+///   `.layer(CatchPanicLayer::new(…)?).layer(ErrorLayer::new())` below.
+///
+/// A service type is named by `<StandardClient as Layer<S>>::Service`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Client<F, T, L, B, R, C, A, E> {
@@ -153,44 +234,34 @@ pub struct Client<F, T, L, B, R, C, A, E> {
     error: E,
 }
 
-place! {
-    Client<F, T, L, B, R, C, A, E> { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
-    fallback: F, with_fallback -> [New, T, L, B, R, C, A, E], without_fallback -> [Identity, T, L, B, R, C, A, E]
-}
+places! {
+    Client [F, T, L, B, R, C, A, E]
+    { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
 
-place! {
-    Client<F, T, L, B, R, C, A, E> { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
-    total_timeout: T, with_total_timeout -> [F, New, L, B, R, C, A, E], without_total_timeout -> [F, Identity, L, B, R, C, A, E]
-}
-
-place! {
-    Client<F, T, L, B, R, C, A, E> { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
-    rate_limit: L, with_rate_limit -> [F, T, New, B, R, C, A, E], without_rate_limit -> [F, T, Identity, B, R, C, A, E]
-}
-
-place! {
-    Client<F, T, L, B, R, C, A, E> { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
-    bulkhead: B, with_bulkhead -> [F, T, L, New, R, C, A, E], without_bulkhead -> [F, T, L, Identity, R, C, A, E]
-}
-
-place! {
-    Client<F, T, L, B, R, C, A, E> { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
-    retry: R, with_retry -> [F, T, L, B, New, C, A, E], without_retry -> [F, T, L, B, Identity, C, A, E]
-}
-
-place! {
-    Client<F, T, L, B, R, C, A, E> { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
-    circuit_breaker: C, with_circuit_breaker -> [F, T, L, B, R, New, A, E], without_circuit_breaker -> [F, T, L, B, R, Identity, A, E]
-}
-
-place! {
-    Client<F, T, L, B, R, C, A, E> { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
-    attempt_timeout: A, with_attempt_timeout -> [F, T, L, B, R, C, New, E], without_attempt_timeout -> [F, T, L, B, R, C, Identity, E]
-}
-
-place! {
-    Client<F, T, L, B, R, C, A, E> { name, fallback, total_timeout, rate_limit, bulkhead, retry, circuit_breaker, attempt_timeout, error }
-    error: E, with_error -> [F, T, L, B, R, C, A, New], without_error -> [F, T, L, B, R, C, A, Identity]
+    fallback: F, map_fallback,
+        with_fallback -> [New, T, L, B, R, C, A, E],
+        without_fallback -> [Identity, T, L, B, R, C, A, E];
+    total_timeout: T, map_total_timeout,
+        with_total_timeout -> [F, New, L, B, R, C, A, E],
+        without_total_timeout -> [F, Identity, L, B, R, C, A, E];
+    rate_limit: L, map_rate_limit,
+        with_rate_limit -> [F, T, New, B, R, C, A, E],
+        without_rate_limit -> [F, T, Identity, B, R, C, A, E];
+    bulkhead: B, map_bulkhead,
+        with_bulkhead -> [F, T, L, New, R, C, A, E],
+        without_bulkhead -> [F, T, L, Identity, R, C, A, E];
+    retry: R, map_retry,
+        with_retry -> [F, T, L, B, New, C, A, E],
+        without_retry -> [F, T, L, B, Identity, C, A, E];
+    circuit_breaker: C, map_circuit_breaker,
+        with_circuit_breaker -> [F, T, L, B, R, New, A, E],
+        without_circuit_breaker -> [F, T, L, B, R, Identity, A, E];
+    attempt_timeout: A, map_attempt_timeout,
+        with_attempt_timeout -> [F, T, L, B, R, C, New, E],
+        without_attempt_timeout -> [F, T, L, B, R, C, Identity, E];
+    error: E, map_error,
+        with_error -> [F, T, L, B, R, C, A, New],
+        without_error -> [F, T, L, B, R, C, A, Identity];
 }
 
 impl<F, T, L, B, R, C, A, E> Client<F, T, L, B, R, C, A, E> {
@@ -239,19 +310,43 @@ where
     }
 }
 
-impl StandardClient {
+impl<F, T, L, B, R, C, A, E> Client<F, T, L, B, R, C, A, E>
+where
+    F: Operated,
+    T: Operated,
+    L: Operated,
+    B: Operated,
+    R: Operated,
+    C: Operated,
+    A: Operated,
+    E: Operated,
+{
     /// Registers the handles of all its policies.
     ///
+    /// ```
+    /// use portcullis::{Command, Registry, stack};
+    ///
+    /// let registry = Registry::new();
+    /// let client = stack::client("search").build()?;
+    /// client.register(&registry)?;
+    /// registry.command("search", Command::Disable)?;     // all of them but the attempt timeout
+    /// registry.command("search.attempt", Command::Disable)?;
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`ConfigError`] for `name` when a policy of that name and kind is registered already;
-    /// none of them is then.
+    /// [`ConfigError`] for `name` when a policy of that name and kind is registered already, as one that is
+    /// shared with another stack is; none of them is then.
     pub fn register(&self, registry: &Registry) -> Result<(), ConfigError> {
-        registry.add_all([
-            Entry::of(self.total_timeout.time_limit()),
-            Entry::of(self.bulkhead.bulkhead()),
-            Entry::of(self.retry.policy()),
-            Entry::of(self.circuit_breaker.circuit()),
-            Entry::of(self.attempt_timeout.time_limit()),
-        ])
+        registry.add_all(Handles::of(&[
+            &self.fallback,
+            &self.total_timeout,
+            &self.rate_limit,
+            &self.bulkhead,
+            &self.retry,
+            &self.circuit_breaker,
+            &self.attempt_timeout,
+            &self.error,
+        ]))
     }
 }

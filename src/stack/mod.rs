@@ -33,7 +33,6 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let search = stack::client("search")
 //!     .total_timeout(Duration::from_secs(2))
-//!     .attempt_timeout(Duration::from_millis(600))
 //!     .retry(RetryConfig::default().attempts(2))
 //!     .circuit_breaker(CircuitBreakerConfig::default().window(Window::count(100)))
 //!     .build()?
@@ -62,12 +61,12 @@
 //! | bulkhead | 256 calls, no queue | 256 requests, no queue |
 //! | retry | the [default](crate::retry#defaults): 3 attempts, back-off, a budget of 20 % | – |
 //! | circuit breaker | the [default](crate::circuit_breaker#defaults) | – |
-//! | attempt timeout | 9 s, under the name `name.attempt` | – |
+//! | attempt timeout | three tenths of the total: 9 s, under the name `name.attempt` | – |
 //! | catch panic | – | on |
 //! | error layer | on | on |
 //!
-//! `with_…` fills a place with another layer, also of another crate, and `without_…` empties it. Numbers are
-//! set before [`build`](ClientConfig::build), which makes one state for each policy; clones of what it made,
+//! `map_…` changes the layer in a place and keeps its state, `with_…` fills the place with another layer, also
+//! of another crate, and `without_…` empties it. Numbers are set before [`build`](ClientConfig::build), which makes one state for each policy; clones of what it made,
 //! and all services made by it, share them: see [sharing](crate::docs::sharing).
 //!
 //! # The check
@@ -75,25 +74,29 @@
 //! [`check`] knows of each layer of this crate where it stands and what it is told, and passes over others. It
 //! finds orders that break a promise, such as a retry inside a breaker; numbers that fight, such as a timeout
 //! for one attempt that is longer than that for all; and how many calls one call may become. Each
-//! [`Finding`] is a [`Rule`] and a sentence.
+//! [`Finding`] is a [`Rule`] and a sentence; [`ordering`](crate::docs::ordering) lists every rule.
 //!
 //! # Readiness, cancellation, events, cost
 //!
-//! All are those of the layers: a stack adds nothing.
+//! All are those of the layers: a stack adds nothing. Through a whole one, too, an admitted call allocates
+//! nothing, a refusal reaches the caller as it was made, and a response that is dropped gives everything back.
 
 mod amplification;
 mod check;
 mod client;
 mod numbers;
+mod operated;
 mod order;
 mod report;
 mod server;
 mod slots;
+mod words;
 
 pub use self::{
     amplification::Amplification,
     check::check,
     client::{Client, ClientConfig, StandardClient, client},
+    operated::Operated,
     report::{Finding, Report, Rule, Severity},
     server::{Server, ServerConfig, StandardServer, server},
 };

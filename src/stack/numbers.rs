@@ -2,107 +2,128 @@
 
 use std::time::Duration;
 
-use super::report::{Finding, Rule};
-use crate::{error::Rounded, plan::Part};
+use super::{
+    report::{Finding, Rule},
+    words::Long,
+};
+use crate::plan::Part;
 
 /// What is wrong with the numbers of these parts, the outermost first.
 pub(super) fn findings(parts: &[Part]) -> Vec<Finding> {
     let mut found = Vec::new();
     for (at, part) in parts.iter().enumerate() {
-        for (between, inner) in parts[at + 1..].iter().enumerate() {
-            let between = &parts[at + 1..at + 1 + between];
-            found.extend(fight(part, between, inner));
+        let (over, under) = (&parts[..at], &parts[at + 1..]);
+        match part {
+            Part::CircuitBreaker { .. } => found.extend(breaker(part, over, under)),
+            Part::Timeout { .. } => found.extend(timeout(part, over)),
+            Part::RateLimit { .. } | Part::Bulkhead { .. } => found.extend(queue(part, over)),
+            _ => {}
         }
     }
     found
 }
 
-/// `outer` over `inner`, with `between` in between.
-fn fight(outer: &Part, between: &[Part], inner: &Part) -> Vec<Finding> {
-    match (outer, inner) {
-        (Part::Timeout { limit: Some(limit), .. }, _) => {
-            under_timeout(outer, *limit, between, inner)
-        }
-        (
-            Part::CircuitBreaker { slow_after, lease, .. },
-            Part::Timeout { limit: Some(limit), .. },
-        ) => under_breaker(outer, *slow_after, *lease, inner, *limit),
-        _ => Vec::new(),
-    }
+/// The timeout among these that comes first, with its limit: those of nested timeouts never add up.
+fn shortest<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Option<(&'a Part, Duration)> {
+    let limits = parts.into_iter().filter_map(|part| match part {
+        Part::Timeout { limit, .. } => limit.map(|limit| (part, limit)),
+        _ => None,
+    });
+    limits.min_by_key(|(_, limit)| *limit)
 }
 
-fn under_timeout(outer: &Part, total: Duration, between: &[Part], inner: &Part) -> Vec<Finding> {
-    let mut found = Vec::new();
-    if let Some(wait) = inner.longest_wait().filter(|wait| *wait >= total) {
-        found.push(Finding::new(
+fn queue(part: &Part, over: &[Part]) -> Option<Finding> {
+    let wait = part.longest_wait()?;
+    let (outer, total) = shortest(over)?;
+    (wait >= total).then(|| {
+        Finding::new(
             Rule::QueueOutlastsTimeout,
             format!(
-                "{inner} lets a call wait for up to {}, but {outer} ends it after {}: a call that waited \
+                "{part} lets a call wait for up to {}, but {outer} ends it after {}: a call that waited \
                  for that long has no time left to be made; make the wait a fraction of the timeout",
-                Rounded(wait),
-                Rounded(total)
+                Long(wait),
+                Long(total)
             ),
-        ));
-    }
-    let Part::Timeout { limit, min_remaining, .. } = *inner else { return found };
-    if min_remaining > total {
+        )
+    })
+}
+
+fn timeout(part: &Part, over: &[Part]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let (Part::Timeout { limit, min_remaining, .. }, Some((outer, total))) =
+        (*part, shortest(over))
+    else {
+        return found;
+    };
+    // The same is too much, too: the outer one has begun to count by then.
+    if min_remaining >= total {
         found.push(Finding::new(
             Rule::MinimumNeverLeft,
             format!(
-                "{inner} wants at least {} left, but {outer} never leaves more than {}: every call is \
-                 refused",
-                Rounded(min_remaining),
-                Rounded(total)
+                "{part} wants at least {} left, but {outer} never leaves as much of its {}: every call \
+                 is refused",
+                Long(min_remaining),
+                Long(total)
             ),
         ));
     }
     let Some(attempt) = limit else { return found };
+    let between = over.iter().rev().take_while(|part| !std::ptr::eq(*part, outer));
+    let retry = between.into_iter().find(|part| part.retries());
     if attempt >= total {
+        let comes_of_it = match retry {
+            Some(retry) => format!("one slow attempt takes all of it, and {retry} makes no other"),
+            None => "its own limit never comes to bear".into(),
+        };
         found.push(Finding::new(
             Rule::TimeoutNeverFires,
             format!(
-                "{inner} ends a call after {}, but {outer} does so after {} already: it never acts, and \
-                 no attempt follows a slow one; make the inner limit shorter",
-                Rounded(attempt),
-                Rounded(total)
+                "{part} ends a call after {}, but {outer} does so after {} already: {comes_of_it}; make \
+                 the inner limit shorter",
+                Long(attempt),
+                Long(total)
             ),
         ));
-    } else if let Some(retry @ Part::Retry { attempts, longest_delays, .. }) =
-        between.iter().find(|part| matches!(part, Part::Retry { .. }))
-    {
-        let all = attempt.saturating_mul(*attempts).saturating_add(*longest_delays);
-        if all > total {
-            found.push(Finding::new(
-                Rule::TotalTooShort,
-                format!(
-                    "{retry} may need {} for {attempts} attempts of {} and the delays between them, and \
-                     {outer} ends it after {}: if all attempts are slow, the last ones are not made",
-                    Rounded(all),
-                    Rounded(attempt),
-                    Rounded(total)
-                ),
-            ));
-        }
+        return found;
+    }
+    let Some(retry @ &Part::Retry { attempts, longest_delays, .. }) = retry else {
+        return found;
+    };
+    // Where nothing limits the attempts, it is the timeout that is meant to end them.
+    if attempts == u32::MAX {
+        return found;
+    }
+    let all = attempt.saturating_mul(attempts).saturating_add(longest_delays);
+    if all > total {
+        found.push(Finding::new(
+            Rule::TotalTooShort,
+            format!(
+                "{retry} may need {} for {attempts} attempts of {} and the delays between them, and \
+                 {outer} ends it after {}: if all attempts are slow, the last ones are cut short or not made",
+                Long(all),
+                Long(attempt),
+                Long(total)
+            ),
+        ));
     }
     found
 }
 
-fn under_breaker(
-    outer: &Part,
-    slow_after: Option<Duration>,
-    lease: Duration,
-    inner: &Part,
-    limit: Duration,
-) -> Vec<Finding> {
+fn breaker(part: &Part, over: &[Part], under: &[Part]) -> Vec<Finding> {
     let mut found = Vec::new();
+    let (Part::CircuitBreaker { slow_after, lease, .. }, Some((timeout, limit))) =
+        (*part, shortest(over.iter().chain(under)))
+    else {
+        return found;
+    };
     if let Some(slow) = slow_after.filter(|slow| *slow >= limit) {
         found.push(Finding::new(
             Rule::SlowLimitNeverReached,
             format!(
-                "{outer} takes a call for slow after {}, but {inner} ends it after {}: no call is ever \
+                "{part} takes a call for slow after {}, but {timeout} ends it after {}: no call is ever \
                  slow; make the limit for slow calls shorter than the timeout",
-                Rounded(slow),
-                Rounded(limit)
+                Long(slow),
+                Long(limit)
             ),
         ));
     }
@@ -110,10 +131,10 @@ fn under_breaker(
         found.push(Finding::new(
             Rule::LeaseBeforeTimeout,
             format!(
-                "{outer} gives up on a probe after {}, but {inner} waits {} for it: a probe that \
+                "{part} gives up on a probe after {}, but {timeout} waits {} for it: a probe that \
                  answers in time reopens the circuit; make the lease longer than the timeout",
-                Rounded(lease),
-                Rounded(limit)
+                Long(lease),
+                Long(limit)
             ),
         ));
     }

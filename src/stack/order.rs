@@ -1,6 +1,9 @@
 //! Orders that break what a layer promises.
 
-use super::report::{Finding, Rule};
+use super::{
+    report::{Finding, Rule},
+    words::Long,
+};
 use crate::plan::Part;
 
 /// What is wrong with the order of these parts, the outermost first.
@@ -29,28 +32,40 @@ fn is_breaker(part: &Part) -> bool {
     matches!(part, Part::CircuitBreaker { .. })
 }
 
-fn is_retry(part: &Part) -> bool {
-    matches!(part, Part::Retry { .. })
-}
-
 fn is_timeout(part: &Part) -> bool {
     matches!(part, Part::Timeout { .. })
 }
 
 fn error_layer(under: &[Part]) -> Option<Finding> {
-    let other = under.first()?;
-    Some(Finding::new(
-        Rule::ErrorLayerOverOthers,
-        format!(
-            "the error layer stands over {other}, whose refusals it wraps as errors of the service: \
-             layers further out take them for failures; put it right above the service"
-        ),
-    ))
+    let (other, below) = under.split_first()?;
+    // Whoever has an error layer of its own below is a service like any other, and the error layer its
+    // boundary.
+    let stack = |part: &Part| matches!(part, Part::ErrorLayer);
+    Some(if stack(other) || below.iter().any(stack) {
+        let what =
+            if stack(other) { "another one".into() } else { format!("{other} and another one") };
+        Finding::new(
+            Rule::NestedStacks,
+            format!(
+                "an error layer stands over {what}: to the layers over it, refusals further in are \
+                 failures of a service; where the two are meant to be one stack, leave out the upper one"
+            ),
+        )
+    } else {
+        Finding::new(
+            Rule::ErrorLayerOverOthers,
+            format!(
+                "the error layer stands over {other}, whose refusals it wraps as errors of the service: \
+                 layers further out take them for failures; put it right above the service, or leave it \
+                 out where the error can carry a refusal already"
+            ),
+        )
+    })
 }
 
 fn breaker(part: &Part, under: &[Part]) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let Some(retry) = under.iter().find(|part| is_retry(part)) {
+    if let Some(retry) = under.iter().find(|part| part.retries()) {
         found.push(Finding::new(
             Rule::RetryInsideBreaker,
             format!(
@@ -73,32 +88,14 @@ fn breaker(part: &Part, under: &[Part]) -> Vec<Finding> {
 }
 
 fn retry(part: &Part, over: &[Part], under: &[Part]) -> Vec<Finding> {
-    let Part::Retry { attempts, budget, retries_refusals, nested, .. } = *part else {
-        return Vec::new();
-    };
     let mut found = Vec::new();
-    if attempts <= 1 {
+    let Part::Retry { attempts, budget, longest_hint, retries_refusals, nested, .. } = *part else {
+        return found;
+    };
+    if !part.retries() {
         return found;
     }
-    if !over.iter().any(is_timeout) {
-        found.push(Finding::new(
-            Rule::RetryWithoutTotalTimeout,
-            format!(
-                "{part} has no timeout over it: {attempts} attempts and the delays between them take \
-                 as long as they take; put a timeout for the whole call over the retry"
-            ),
-        ));
-    }
-    if budget.is_none() {
-        found.push(Finding::new(
-            Rule::RetryWithoutBudget,
-            format!(
-                "{part} has no budget: while the service is down, every call becomes {attempts}; give \
-                 it one"
-            ),
-        ));
-    }
-    if let Some(outer) = nearest(over, is_retry) {
+    if let Some(outer) = nearest(over, Part::retries) {
         let what = if nested {
             "their attempts multiply"
         } else {
@@ -108,13 +105,41 @@ fn retry(part: &Part, over: &[Part], under: &[Part]) -> Vec<Finding> {
             Rule::NestedRetries,
             format!("{part} stands inside {outer}: {what}; one retry is enough"),
         ));
+        if !nested {
+            return found;
+        }
+    }
+    if !over.iter().any(is_timeout) {
+        let hints = longest_hint.map_or(String::new(), |longest| {
+            format!(", and the service may ask for {} between two of them", Long(longest))
+        });
+        found.push(Finding::new(
+            Rule::RetryWithoutTotalTimeout,
+            format!(
+                "{part} has no timeout over it: its attempts and the delays between them take as long as \
+                 they take{hints}; put a timeout for the whole call over the retry"
+            ),
+        ));
+    }
+    if budget.is_none() {
+        let becomes = match attempts {
+            u32::MAX => "as many calls as there is time for".into(),
+            attempts => format!("{attempts} calls"),
+        };
+        found.push(Finding::new(
+            Rule::RetryWithoutBudget,
+            format!(
+                "{part} has no budget: while the service is down, every call becomes {becomes}; give it \
+                 one"
+            ),
+        ));
     }
     if let Some(refuser) = under.iter().find(|part| retries_refusals && part.refuses()) {
         found.push(Finding::new(
             Rule::RetryOfRefusals,
             format!(
-                "{part} tries refusals of {refuser} again, which spends attempts and budget on calls \
-                 that never reach the service; leave refusals alone unless they end soon"
+                "{part} tries refusals of {refuser} again: its caller waits, and attempts are used up, for \
+                 calls that do not reach the service; leave refusals alone unless they end soon"
             ),
         ));
     }
@@ -123,7 +148,7 @@ fn retry(part: &Part, over: &[Part], under: &[Part]) -> Vec<Finding> {
 
 fn fallback(part: &Part, over: &[Part]) -> Vec<Finding> {
     let mut found = Vec::new();
-    if let Some(retry) = nearest(over, is_retry) {
+    if let Some(retry) = nearest(over, Part::retries) {
         found.push(Finding::new(
             Rule::FallbackInsideRetry,
             format!(
@@ -159,7 +184,7 @@ fn queue(part: &Part, over: &[Part]) -> Vec<Finding> {
     if part.longest_wait().is_none() {
         return found;
     }
-    if let Some(retry) = nearest(over, is_retry) {
+    if let Some(retry) = nearest(over, Part::retries) {
         found.push(Finding::new(
             Rule::QueueInsideRetry,
             format!(
@@ -181,7 +206,7 @@ fn queue(part: &Part, over: &[Part]) -> Vec<Finding> {
 }
 
 fn catch_panic(part: &Part, under: &[Part]) -> Option<Finding> {
-    let retry = under.iter().find(|part| is_retry(part))?;
+    let retry = under.iter().find(|part| part.retries())?;
     Some(Finding::new(
         Rule::CatchPanicOverRetry,
         format!(

@@ -38,8 +38,10 @@ pub enum Rule {
     FallbackInsideBreaker,
     /// A fallback inside a layer that refuses.
     FallbackInsideRefuser,
-    /// An [`ErrorLayer`](crate::ErrorLayer) over another layer of this crate.
+    /// An [`ErrorLayer`](crate::ErrorLayer) over another layer of this crate, with no other one below.
     ErrorLayerOverOthers,
+    /// An [`ErrorLayer`](crate::ErrorLayer) over a stack that has one of its own.
+    NestedStacks,
     /// A layer that lets calls wait inside a circuit breaker.
     QueueInsideBreaker,
     /// A layer that lets calls wait inside a retry.
@@ -54,23 +56,47 @@ pub enum Rule {
     RetryOfRefusals,
     /// A retry inside a retry.
     NestedRetries,
-    /// A layer that catches panics inside a retry or a circuit breaker, or none of both.
+    /// A layer that catches panics over a retry.
     CatchPanicOverRetry,
-    /// A timeout that a timeout over it always comes before.
+    /// A timeout whose limit is no shorter than that of a timeout over it.
     TimeoutNeverFires,
     /// A timeout over a retry that is too short for all attempts.
     TotalTooShort,
     /// A wait that may last longer than a timeout over it.
     QueueOutlastsTimeout,
-    /// A minimum of remaining time that a timeout over it never leaves.
+    /// A minimum of remaining time that a timeout over it never leaves: a refusal of every call.
     MinimumNeverLeft,
-    /// A probe lease that ends before a timeout inside it.
+    /// A probe lease that ends before the timeouts over and inside the breaker do.
     LeaseBeforeTimeout,
-    /// A limit for slow calls that a timeout inside the breaker comes before.
+    /// A limit for slow calls that a timeout over or inside the breaker comes before.
     SlowLimitNeverReached,
 }
 
 impl Rule {
+    /// Every one of them.
+    pub const ALL: [Self; 20] = [
+        Self::RetryInsideBreaker,
+        Self::FallbackInsideRetry,
+        Self::FallbackInsideBreaker,
+        Self::FallbackInsideRefuser,
+        Self::ErrorLayerOverOthers,
+        Self::NestedStacks,
+        Self::QueueInsideBreaker,
+        Self::QueueInsideRetry,
+        Self::QueueOutsideTimeout,
+        Self::RetryWithoutTotalTimeout,
+        Self::RetryWithoutBudget,
+        Self::RetryOfRefusals,
+        Self::NestedRetries,
+        Self::CatchPanicOverRetry,
+        Self::TimeoutNeverFires,
+        Self::TotalTooShort,
+        Self::QueueOutlastsTimeout,
+        Self::MinimumNeverLeft,
+        Self::LeaseBeforeTimeout,
+        Self::SlowLimitNeverReached,
+    ];
+
     /// A stable lower-case word.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -79,6 +105,7 @@ impl Rule {
             Self::FallbackInsideBreaker => "fallback_inside_breaker",
             Self::FallbackInsideRefuser => "fallback_inside_refuser",
             Self::ErrorLayerOverOthers => "error_layer_over_others",
+            Self::NestedStacks => "nested_stacks",
             Self::QueueInsideBreaker => "queue_inside_breaker",
             Self::QueueInsideRetry => "queue_inside_retry",
             Self::QueueOutsideTimeout => "queue_outside_timeout",
@@ -115,7 +142,10 @@ impl Rule {
             | Self::CatchPanicOverRetry
             | Self::QueueOutlastsTimeout
             | Self::LeaseBeforeTimeout => Severity::Warning,
-            Self::QueueOutsideTimeout | Self::NestedRetries | Self::TotalTooShort => Severity::Note,
+            Self::NestedStacks
+            | Self::QueueOutsideTimeout
+            | Self::NestedRetries
+            | Self::TotalTooShort => Severity::Note,
         }
     }
 }
@@ -145,10 +175,25 @@ impl fmt::Display for Finding {
 }
 
 /// What a [`check`](super::check) found in one stack. Prints as a page for whoever built it.
+///
+/// ```
+/// use portcullis::{RetryConfig, RetryLayer, stack::{self, Rule}};
+/// use tower::ServiceBuilder;
+///
+/// let retry = RetryLayer::new(RetryConfig::new("search").attempts(4).no_budget())?;
+/// let (_, report) = stack::check(|| ServiceBuilder::new().layer(retry).service(()));
+/// assert!(report.has(Rule::RetryWithoutBudget) && !report.is_sound());
+/// println!("{report}");
+/// // retry `search` (4 attempts)
+/// // one call may become 4 calls of the service
+/// // warning (retry_without_total_timeout): retry `search` has no timeout over it: …
+/// // warning (retry_without_budget): retry `search` has no budget: while the service is down, …
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The layers of this crate, the outermost first.
+    /// The layers of this crate, the outermost first, each with its name and the number it is known by.
     pub layers: Vec<String>,
     /// What was found, the gravest first.
     pub findings: Vec<Finding>,

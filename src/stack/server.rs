@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tower_layer::{Identity, Layer};
 
-use super::slots::place;
+use super::{
+    operated::{Handles, Operated},
+    slots::places,
+};
 use crate::{
     bulkhead::BulkheadLayer,
     catch_panic::CatchPanicLayer,
@@ -15,7 +18,7 @@ use crate::{
         timeout::config::TimeoutConfig,
     },
     rate_limit::RateLimitLayer,
-    registry::{Entry, Registry},
+    registry::Registry,
     timeout::TimeoutLayer,
 };
 
@@ -72,7 +75,9 @@ impl ServerConfig {
             name,
             rate_limit: Identity::new(),
             bulkhead: BulkheadLayer::new(BulkheadConfig::new(name, max_in_flight))?,
-            timeout: TimeoutLayer::new(TimeoutConfig::new(name, timeout))?,
+            timeout: TimeoutLayer::new(TimeoutConfig::new(name, timeout)).map_err(|error| {
+                if error.field() == "limit" { error.about("timeout") } else { error }
+            })?,
             catch_panic: CatchPanicLayer::new(CatchPanicConfig::new(name))?,
             error: ErrorLayer::new(),
         })
@@ -89,8 +94,39 @@ pub type StandardServer =
 /// rate limit > bulkhead > timeout > catch panic > error layer
 /// ```
 ///
-/// [`docs::ordering`](crate::docs::ordering) has the reason for every edge. Each place can be filled with
-/// another layer, also of another crate, or left empty.
+/// [`docs::ordering`](crate::docs::ordering) has the reason for every edge. As it is built, the place
+/// `rate_limit` is empty. Each place can be changed, filled with another layer, also of another crate, or left
+/// empty. One value is one state for each of its policies; its clones, and every service that a router makes
+/// of it, share it.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::{Error, KeyedRateLimitLayer, RateLimitConfig, stack};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// # struct Request { client: u32 }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), portcullis::ConfigError> {
+/// let limit = RateLimitConfig::per_second("api", 50);
+/// let server = stack::server("api")
+///     .max_in_flight(100)
+///     .timeout(Duration::from_secs(5))
+///     .build()?
+///     .with_rate_limit(KeyedRateLimitLayer::new(limit, 10_000, |request: &Request| request.client)?);
+/// let slots = server.bulkhead().bulkhead().clone();
+///
+/// let api = ServiceBuilder::new()
+///     .layer(server)
+///     .service(service_fn(|_: Request| async { Ok::<_, std::io::Error>("hello") }));
+/// assert_eq!(api.oneshot(Request { client: 7 }).await.unwrap(), "hello");
+/// assert_eq!(slots.in_flight(), 0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// In axum put a `HandleErrorLayer` over it, which turns refusals into responses: see
+/// [`docs::frameworks`](crate::docs::frameworks). A handler whose error can carry a refusal already goes
+/// [`without_error`](Self::without_error).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Server<L, B, T, C, E> {
@@ -102,29 +138,19 @@ pub struct Server<L, B, T, C, E> {
     error: E,
 }
 
-place! {
-    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
-    rate_limit: L, with_rate_limit -> [New, B, T, C, E], without_rate_limit -> [Identity, B, T, C, E]
-}
+places! {
+    Server [L, B, T, C, E] { name, rate_limit, bulkhead, timeout, catch_panic, error }
 
-place! {
-    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
-    bulkhead: B, with_bulkhead -> [L, New, T, C, E], without_bulkhead -> [L, Identity, T, C, E]
-}
-
-place! {
-    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
-    timeout: T, with_timeout -> [L, B, New, C, E], without_timeout -> [L, B, Identity, C, E]
-}
-
-place! {
-    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
-    catch_panic: C, with_catch_panic -> [L, B, T, New, E], without_catch_panic -> [L, B, T, Identity, E]
-}
-
-place! {
-    Server<L, B, T, C, E> { name, rate_limit, bulkhead, timeout, catch_panic, error }
-    error: E, with_error -> [L, B, T, C, New], without_error -> [L, B, T, C, Identity]
+    rate_limit: L, map_rate_limit,
+        with_rate_limit -> [New, B, T, C, E], without_rate_limit -> [Identity, B, T, C, E];
+    bulkhead: B, map_bulkhead,
+        with_bulkhead -> [L, New, T, C, E], without_bulkhead -> [L, Identity, T, C, E];
+    timeout: T, map_timeout,
+        with_timeout -> [L, B, New, C, E], without_timeout -> [L, B, Identity, C, E];
+    catch_panic: C, map_catch_panic,
+        with_catch_panic -> [L, B, T, New, E], without_catch_panic -> [L, B, T, Identity, E];
+    error: E, map_error,
+        with_error -> [L, B, T, C, New], without_error -> [L, B, T, C, Identity];
 }
 
 impl<L, B, T, C, E> Server<L, B, T, C, E> {
@@ -166,17 +192,26 @@ where
     }
 }
 
-impl StandardServer {
-    /// Registers the handles of all its policies.
+impl<L, B, T, C, E> Server<L, B, T, C, E>
+where
+    L: Operated,
+    B: Operated,
+    T: Operated,
+    C: Operated,
+    E: Operated,
+{
+    /// Registers the handles of all its policies: see [`Client::register`](super::Client::register).
     ///
     /// # Errors
-    /// [`ConfigError`] for `name` when a policy of that name and kind is registered already;
-    /// none of them is then.
+    /// [`ConfigError`] for `name` when a policy of that name and kind is registered already, as one that is
+    /// shared with another stack is; none of them is then.
     pub fn register(&self, registry: &Registry) -> Result<(), ConfigError> {
-        registry.add_all([
-            Entry::of(self.bulkhead.bulkhead()),
-            Entry::of(self.timeout.time_limit()),
-            Entry::of(self.catch_panic.panic_guard()),
-        ])
+        registry.add_all(Handles::of(&[
+            &self.rate_limit,
+            &self.bulkhead,
+            &self.timeout,
+            &self.catch_panic,
+            &self.error,
+        ]))
     }
 }

@@ -1,12 +1,21 @@
 //! Stacks of places that hold one layer each.
 
-/// For one place of a stack: a look at its layer, and how to put another one there, or none. The first
-/// list is the stack's parameters, the second its places, both from the outermost inwards; the others are
-/// the parameters with `New` or `Identity` in the place's own.
-macro_rules! place {
+/// For each place of a stack: a look at its layer, how to change it, to put another one there, or none.
+/// The first list is the stack's parameters, the second its places, both from the outermost inwards; the
+/// lists of a place are the parameters with `New` or `Identity` in its own.
+macro_rules! places {
     (
-        $stack:ident<$($layer:ident),+> { $($field:ident),+ }
-        $place:ident: $own:ident, $with:ident -> [$($new:ident),+], $without:ident -> [$($none:ident),+]
+        $stack:ident $layers:tt $fields:tt
+        $($place:ident: $own:ident, $map:ident, $with:ident -> $new:tt, $without:ident -> $none:tt;)+
+    ) => {
+        $($crate::stack::slots::places! {
+            @one $stack $layers $fields $place: $own, $map, $with -> $new, $without -> $none
+        })+
+    };
+    (
+        @one $stack:ident [$($layer:ident),+] { $($field:ident),+ }
+        $place:ident: $own:ident, $map:ident, $with:ident -> [$($new:ident),+],
+        $without:ident -> [$($none:ident),+]
     ) => {
         impl<$($layer),+> $stack<$($layer),+> {
             #[doc = concat!("The layer in the place `", stringify!($place), "`, and its handle by it.")]
@@ -14,20 +23,25 @@ macro_rules! place {
                 &self.$place
             }
 
+            #[doc = concat!("Changes the layer in the place `", stringify!($place), "` and keeps its state:")]
+            /// its classifier, for example, or whatever else its own setters take.
+            pub fn $map<New>(self, change: impl FnOnce($own) -> New) -> $stack<$($new),+> {
+                let Self { $($field),+ } = self;
+                let $place = change($place);
+                $stack { $($field),+ }
+            }
+
             #[doc = concat!("Puts another layer in the place `", stringify!($place), "`: of another")]
             /// configuration, of another kind, or one that shares the state of a layer elsewhere.
             pub fn $with<New>(self, layer: New) -> $stack<$($new),+> {
-                let Self { $($field),+ } = self;
-                let _replaced = $place;
-                let $place = layer;
-                $stack { $($field),+ }
+                self.$map(|_| layer)
             }
 
             #[doc = concat!("Leaves the place `", stringify!($place), "` empty.")]
             pub fn $without(self) -> $stack<$($none),+> {
-                self.$with(Identity::new())
+                self.$map(|_| tower_layer::Identity::new())
             }
         }
     };
 }
-pub(super) use place;
+pub(super) use places;

@@ -51,41 +51,62 @@ impl<T> Deref for Ref<T> {
     }
 }
 
-/// Gives references to calls: one counter for all threads would be the one line of memory that all
-/// calls of a layer write to.
+/// What a layer and its services hold of a policy: its handle `H`, and references for calls. One counter
+/// for all threads would be the one line of memory that all calls of a layer write to.
+///
+/// Handle and counters are behind one reference, since a retry clones the services below it with every call.
 #[derive(Debug)]
-pub(crate) enum References<T: 'static> {
+pub(crate) enum References<H, T: 'static> {
     /// A counter per thread slot.
-    Apart(Arc<[Arc<CachePadded<Arc<T>>>]>),
+    Apart(Arc<Apart<H, T>>),
     /// None needed.
-    Static(&'static T),
+    Static(H, &'static T),
 }
 
-impl<T> References<T> {
-    pub(crate) fn to(value: &Ref<T>) -> Self {
-        let value = match value {
-            Ref::Counted(value) => value,
-            Ref::Static(value) => return Self::Static(value),
+#[derive(Debug)]
+pub(crate) struct Apart<H, T> {
+    handle: H,
+    counters: [Arc<CachePadded<Arc<T>>>; OWNED + 1],
+}
+
+impl<H, T> References<H, T> {
+    /// Of a handle that keeps its policy by what `core` says.
+    pub(crate) fn of(handle: H, core: impl FnOnce(&H) -> &Ref<T>) -> Self {
+        let value = match core(&handle) {
+            Ref::Counted(value) => value.clone(),
+            Ref::Static(value) => {
+                let value = *value;
+                return Self::Static(handle, value);
+            }
         };
-        let counter = |_| Arc::new(CachePadded::new(value.clone()));
-        Self::Apart((0..OWNED + 1).map(counter).collect())
+        let counters = std::array::from_fn(|_| Arc::new(CachePadded::new(value.clone())));
+        Self::Apart(Arc::new(Apart { handle, counters }))
+    }
+
+    #[inline(always)]
+    pub(crate) fn handle(&self) -> &H {
+        match self {
+            Self::Apart(apart) => &apart.handle,
+            Self::Static(handle, _) => handle,
+        }
     }
 
     /// A reference for a call on this thread.
     #[inline(always)]
     pub(crate) fn get(&self) -> CallRef<T> {
         match self {
-            Self::Apart(counters) => CallRef::Apart(counters[thread_slot()].clone()),
-            Self::Static(value) => CallRef::Static(value),
+            Self::Apart(apart) => CallRef::Apart(apart.counters[thread_slot()].clone()),
+            Self::Static(_, value) => CallRef::Static(value),
         }
     }
 }
 
-impl<T> Clone for References<T> {
+impl<H: Clone, T> Clone for References<H, T> {
+    #[inline]
     fn clone(&self) -> Self {
         match self {
-            Self::Apart(counters) => Self::Apart(counters.clone()),
-            Self::Static(value) => Self::Static(value),
+            Self::Apart(apart) => Self::Apart(apart.clone()),
+            Self::Static(handle, value) => Self::Static(handle.clone(), value),
         }
     }
 }

@@ -17,13 +17,13 @@ use super::{
 };
 use crate::{
     deadline,
-    error::{CarryRejection, ConfigError, PolicyKind},
+    error::{CarryRejection, ConfigError},
     options::Options,
     policy::{
-        Command, Explanation, PolicySnapshot,
+        Command, Explanation,
         timeout::{Snapshot, config::TimeoutConfig},
     },
-    registry::Managed,
+    registry::{commands, managed},
 };
 
 /// One timeout. Clones share it, as do the layers and services made from it.
@@ -134,29 +134,18 @@ impl TimeLimit {
         Run { timed }
     }
 
-    /// Reports what it would do, and cuts and refuses nothing, until [`enable`](Self::enable).
-    pub fn shadow(&self) {
-        self.obey(Command::Shadow);
-    }
+    commands! {
+        /// Reports what it would do, and cuts and refuses nothing, until [`enable`](Self::enable).
+        shadow: Shadow;
 
-    /// Leaves calls alone until commanded otherwise.
-    pub fn disable(&self) {
-        self.obey(Command::Disable);
-    }
+        /// Leaves calls alone until commanded otherwise.
+        disable: Disable;
 
-    /// Back to work.
-    pub fn enable(&self) {
-        self.obey(Command::Enable);
-    }
+        /// Back to work.
+        enable: Enable;
 
-    /// Counts from zero again.
-    pub fn reset(&self) {
-        self.obey(Command::Reset);
-    }
-
-    fn obey(&self, command: Command) {
-        let known = self.command(command);
-        debug_assert!(known.is_ok(), "every policy knows {command}");
+        /// Counts from zero again.
+        reset: Reset;
     }
 
     /// Does what an operator says. A call that has begun ends as it began.
@@ -177,27 +166,7 @@ impl TimeLimit {
     }
 }
 
-impl Managed for TimeLimit {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::Timeout
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::Timeout(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(TimeLimit: Timeout, Timeout);
 
 impl fmt::Debug for TimeLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

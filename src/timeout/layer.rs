@@ -71,7 +71,6 @@ pub struct TimeoutLayer<L = FixedLimit> {
 /// A timeout with the way in which one layer finds the limit of a request.
 #[derive(Clone)]
 struct Shared<L> {
-    limit: TimeLimit,
     references: References,
     from: L,
 }
@@ -94,15 +93,15 @@ impl TimeoutLayer {
     }
 
     pub(super) fn of(limit: TimeLimit) -> Self {
-        let references = References::to(&limit.core);
-        Self { shared: Shared { limit, references, from: FixedLimit }, per_request: false }
+        let references = References::of(limit, |limit| &limit.core);
+        Self { shared: Shared { references, from: FixedLimit }, per_request: false }
     }
 }
 
 impl<L> TimeoutLayer<L> {
     /// The timeout, to inspect or command it.
     pub fn time_limit(&self) -> &TimeLimit {
-        &self.shared.limit
+        self.shared.references.handle()
     }
 
     /// Takes the limit from each request. What it says takes the place of the configured limit, shorter or
@@ -129,14 +128,14 @@ impl<L> TimeoutLayer<L> {
 
     /// [`limit_from`](Self::limit_from) a value with a name, whose type can be written down.
     pub fn limit_from_with<M>(self, from: M) -> TimeoutLayer<M> {
-        let Shared { limit, references, .. } = self.shared;
-        TimeoutLayer { shared: Shared { limit, references, from }, per_request: true }
+        let Shared { references, .. } = self.shared;
+        TimeoutLayer { shared: Shared { references, from }, per_request: true }
     }
 }
 
 impl<L> fmt::Debug for TimeoutLayer<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimeoutLayer").field("time_limit", &self.shared.limit).finish()
+        f.debug_struct("TimeoutLayer").field("time_limit", self.time_limit()).finish()
     }
 }
 
@@ -145,7 +144,7 @@ impl<S, L: Clone> Layer<S> for TimeoutLayer<L> {
 
     fn layer(&self, inner: S) -> Self::Service {
         plan::note(|| {
-            let TimeoutConfig { name, limit, min_remaining } = self.shared.limit.config();
+            let TimeoutConfig { name, limit, min_remaining } = self.time_limit().config();
             Part::Timeout { name, limit: limit.filter(|_| !self.per_request), min_remaining }
         });
         Timeout { inner, shared: self.shared.clone() }
@@ -166,7 +165,7 @@ impl<S: fmt::Debug, L> fmt::Debug for Timeout<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timeout")
             .field("inner", &self.inner)
-            .field("time_limit", &self.shared.limit)
+            .field("time_limit", self.time_limit())
             .finish()
     }
 }
@@ -174,7 +173,7 @@ impl<S: fmt::Debug, L> fmt::Debug for Timeout<S, L> {
 impl<S, L> Timeout<S, L> {
     /// The timeout, to inspect or command it.
     pub fn time_limit(&self) -> &TimeLimit {
-        &self.shared.limit
+        self.shared.references.handle()
     }
 
     /// The service inside.
@@ -210,9 +209,9 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let Shared { limit, references, from } = &self.shared;
+        let Shared { references, from } = &self.shared;
         let timed = Timed::begin(
-            &limit.core,
+            &references.handle().core,
             request,
             |request| from.limit(request),
             || references.get(),

@@ -200,9 +200,10 @@ impl Pair {
         );
         // A slot is never free while somebody waits.
         assert!(found.queued == 0 || found.in_flight >= found.limit);
-        let explained = self.slots.explain();
+        let explained = self.slots.explain(self.at(self.now));
         let free = found.queued == 0 && found.in_flight < found.limit;
-        let would = found.mode == Mode::Disabled || free || found.queued < found.queue_limit;
+        let room = expected.in_time(self.now) < found.queue_limit;
+        let would = found.mode == Mode::Disabled || free || room;
         assert_eq!(explained.would_admit, would);
         assert_eq!(explained.admits, would || found.mode == Mode::Shadow);
     }

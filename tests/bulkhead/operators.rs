@@ -53,6 +53,19 @@ async fn an_explanation_foretells_what_a_call_would_meet() {
     assert_eq!((slots.explain().state, slots.explain().admits), ("disabled", true));
 }
 
+/// It is still counted, and gone for whoever comes.
+#[tokio::test(start_paused = true)]
+async fn one_whose_time_is_over_keeps_nobody_out_of_the_queue() {
+    let slots = bulkhead(config(1).queue(1).max_wait(SECOND));
+    let _busy = slots.try_acquire().unwrap();
+    let _late = slots.acquire();
+    advance(SECOND - MS).await;
+    assert!(!slots.explain().admits);
+    advance(MS).await;
+    assert!(slots.explain().admits);
+    assert!(Caller::new().poll(&mut Box::pin(slots.acquire())).is_pending());
+}
+
 #[tokio::test(start_paused = true)]
 async fn shadow_reports_and_never_refuses() {
     let (slots, told) = told(config(1).queue(5));

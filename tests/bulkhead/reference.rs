@@ -79,6 +79,11 @@ impl Reference {
         self.waiters.iter().filter(|waiter| waiter.stand == Stand::Waiting).count()
     }
 
+    pub(crate) fn in_time(&self, now: Time) -> usize {
+        let waiting = self.waiters.iter().filter(|waiter| waiter.stand == Stand::Waiting);
+        waiting.filter(|waiter| waiter.over(now).is_none()).count()
+    }
+
     pub(crate) fn expire(&mut self, now: Time) -> usize {
         let mut left = 0;
         for waiter in self.waiters.iter_mut().filter(|waiter| waiter.stand == Stand::Waiting) {

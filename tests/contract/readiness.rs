@@ -312,3 +312,22 @@ async fn an_open_circuit_takes_no_permit_of_a_limit_below() {
     assert!(caller.ready(&mut other).is_ready());
     assert_eq!(probe.calls(), 0);
 }
+
+/// Nor does the one whose call opens the circuit notice.
+#[tokio::test(start_paused = true)]
+async fn a_waker_that_panics_keeps_no_other_parked_caller_asleep() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker panics");
+        }
+    }
+    let bench = never_ready();
+    let (mut first, mut second) = (bench.service.clone(), bench.service.clone());
+    let rude = Waker::from(Arc::new(Panics));
+    assert!(Service::<Ask>::poll_ready(&mut first, &mut Context::from_waker(&rude)).is_pending());
+    let caller = Caller::new();
+    assert!(caller.ready::<_, Ask>(&mut second).is_pending());
+    bench.circuit.open();
+    assert_eq!(caller.wakeups(), 1);
+}

@@ -56,6 +56,32 @@ async fn the_bound_is_explained_where_nothing_is_shared() {
     }
 }
 
+/// Full buckets make room for whoever comes, and that is what is said.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_a_new_key_at_the_bound_comes_true() {
+    for at_cap in [AtCap::Refuse, AtCap::ShareOverflow] {
+        for most in [1, 5, 100] {
+            let limiters = limiters(Keys::at_most(most).or(at_cap));
+            let mut key = 0;
+            for step in 0..600 {
+                key += 1;
+                let (all, one) = (limiters.explain(), limiters.explain_key(&key));
+                let level = limiters.level(&key);
+                let refusal = limiters.try_acquire_n(&key, u64::from(1 + key % 2)).err();
+                if refusal.is_none_or(|refusal| refusal.reason() == Reason::KeysFull) {
+                    assert_eq!(one.admits, refusal.is_none(), "{most} {at_cap:?} {step}");
+                    assert_eq!(all.admits, refusal.is_none(), "{most} {at_cap:?} {step}");
+                }
+                if let Some(refusal) = refusal.filter(|r| r.reason() == Reason::KeysFull) {
+                    assert_eq!(level.next_after, refusal.retry_after());
+                    assert_eq!(one.until, refusal.retry_after());
+                }
+                advance(u32::from(step % 3 == 0) * MS * (key % 40)).await;
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn in_shadow_everything_is_decided_and_nothing_refused() {
     let (limiters, told) = observed(Keys::at_most(1).or(AtCap::Refuse));

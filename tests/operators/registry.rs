@@ -179,3 +179,36 @@ async fn only_a_change_of_state_is_a_change() {
     drop(circuit.try_acquire());
     assert_eq!(changed(&mut watch), Poll::Ready(Some(State::HalfOpen)));
 }
+
+/// A handle of somebody else's may use the registry that it is put into, whatever it is asked.
+#[test]
+fn a_handle_that_asks_the_registry_is_answered() {
+    #[derive(Clone, Debug)]
+    struct Asks(Circuit, Registry);
+    impl portcullis::Managed for Asks {
+        fn name(&self) -> &'static str {
+            let _ = self.1.names();
+            self.0.name()
+        }
+        fn kind(&self) -> PolicyKind {
+            let _ = self.1.names();
+            PolicyKind::CircuitBreaker
+        }
+        fn snapshot(&self) -> PolicySnapshot {
+            portcullis::Managed::snapshot(&self.0)
+        }
+        fn explain(&self) -> portcullis::Explanation {
+            self.0.explain()
+        }
+        fn command(&self, command: Command) -> Result<(), portcullis::ConfigError> {
+            self.1.command("none", command)
+        }
+    }
+    let registry = Registry::new();
+    let asks = Asks(named("asks"), registry.clone());
+    registry.add(&asks).unwrap();
+    assert_eq!(registry.add(&asks).unwrap_err().field(), "name");
+    assert!(registry.command("asks", Command::Open).is_err());
+    assert_eq!((registry.snapshot().len(), registry.explain().len()), (1, 1));
+    assert!(registry.remove("asks"));
+}

@@ -43,6 +43,9 @@ struct Reference {
     changes: u32,
     /// When the latest reservation may be used, in parts `1/p` of a nanosecond.
     latest: i128,
+    /// All that was reserved, less what came back; and how much of it had been when nothing was owed.
+    total: i128,
+    settled: i128,
     /// What was used: when, and how many.
     used: Vec<(i128, i128)>,
     reserved: Vec<Planned>,
@@ -55,6 +58,7 @@ struct Planned {
     changes: u32,
     /// In nanoseconds.
     usable: i128,
+    total: i128,
     cancelled: bool,
 }
 
@@ -76,6 +80,8 @@ impl Reference {
             now: 0,
             changes: 0,
             latest: 0,
+            total: 0,
+            settled: 0,
             used: Vec::new(),
             reserved: Vec::new(),
         };
@@ -90,7 +96,9 @@ impl Reference {
         let (p, q) = if p == 0 { (0, 1) } else { (p / shared, q / shared) };
         if (p, q) != (self.p, self.q) {
             self.changes += 1;
-            self.latest = 0;
+            let left = self.latest - self.now * self.p;
+            let told_anew = || self.now * p + ceil(left * q, self.q);
+            self.latest = if left >= 0 { told_anew() } else { 0 };
         }
         // A part of a token too small to count is lost.
         self.level = (self.level * q).div_euclid(self.q).min(i128::from(burst) * q);
@@ -123,25 +131,43 @@ impl Reference {
         self.level -= n * self.q;
         let due = self.now * self.p + lacking;
         if n > 0 {
+            if self.latest < self.now * self.p {
+                self.settled = self.total;
+            }
             self.latest = due;
+            self.total += n;
         }
-        let (changes, usable) = (self.changes, self.now + wait);
-        self.reserved.push(Planned { n, due, changes, usable, cancelled: false });
+        let (changes, usable, total) = (self.changes, self.now + wait, self.total);
+        self.reserved.push(Planned { n, due, changes, usable, total, cancelled: false });
         Some(wait)
     }
 
     fn cancel(&mut self, at: usize) {
         let planned = &mut self.reserved[at];
         let now = self.now * self.p;
-        if planned.changes != self.changes || now > planned.due {
+        let n = planned.n * self.q;
+        let due = if planned.changes == self.changes {
+            planned.due
+        } else {
+            (self.latest - (self.total - planned.total).max(0) * self.q).max(0)
+        };
+        let is_past = if planned.changes == self.changes {
+            now > due
+        } else {
+            self.now > planned.usable || planned.total <= self.settled
+        };
+        if is_past {
             return;
         }
         planned.cancelled = true;
-        let (n, due) = (planned.n * self.q, planned.due);
         let back = (n - (self.latest - due).max(0)).max(0);
         if self.latest == due {
-            self.latest = (due - n).max(now);
+            self.latest = (due - n).max(0).max(now);
         }
+        self.total = (self.total - back / self.q).max(0);
+        // Without it the bucket would have been full so long after.
+        let lost = if now > due { now - due } else { 0 };
+        let back = if lost > 0 { back.min((self.burst * self.q - lost).max(0)) } else { back };
         self.level = (self.level + back).min(self.burst * self.q);
     }
 }
@@ -293,6 +319,47 @@ proptest! {
         for op in ops {
             driver.take(op)?;
         }
+    }
+
+    /// However fast the rate becomes and whoever takes tokens meanwhile: a bucket with a reservation that was
+    /// cancelled has no more than one without it.
+    #[test]
+    fn nothing_is_gained_by_what_is_cancelled(
+        numbers in numbers(),
+        before in prop::collection::vec(op(true), 0..6),
+        n in 1_u64..13,
+        after in prop::collection::vec(op(true), 0..12),
+    ) {
+        let (mut with, mut without) = (Driver::new(numbers), Driver::new(numbers));
+        let mut play = |with: &mut Driver, op: Op| -> Result<(), TestCaseError> {
+            let tried = match op {
+                Op::Try(n) => Some(n).filter(|n| with.bucket.try_acquire(*n, with.now()).is_ok()),
+                // A smaller burst takes what is above it from a bucket, not from what is reserved.
+                Op::Set(numbers) if i128::from(numbers.burst) < with.reference.burst => None,
+                Op::Advance(_) | Op::Set(_) => {
+                    without.take(op)?;
+                    return with.take(op);
+                }
+                _ => None,
+            };
+            if let Some(n) = tried {
+                with.reference.level -= i128::from(n) * with.reference.q;
+                without.take(Op::Try(n))?;
+                prop_assert_eq!(without.reference.used.pop().map(|(_, n)| n), Some(i128::from(n)));
+            }
+            Ok(())
+        };
+        for op in before {
+            play(&mut with, op)?;
+        }
+        with.take(Op::Reserve(n, None))?;
+        for op in after {
+            play(&mut with, op)?;
+        }
+        with.take(Op::Cancel(0))?;
+        let some = with.bucket.tokens(with.now());
+        let most = without.bucket.tokens(without.now());
+        prop_assert!(some <= most + most.abs() * 1e-12 + 1e-9, "{} > {}", some, most);
     }
 
     /// L1, W1: whatever is used, at once or by reservation, cancelled ones aside.

@@ -52,13 +52,57 @@ async fn dropped_before_its_time_it_gives_back_what_later_ones_do_not_need() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_change_of_the_rate_its_wait_stays_and_nothing_comes_back() {
+async fn after_a_change_of_the_rate_its_wait_stays_and_its_tokens_come_back() {
     let limiter = drained(10, 1);
     let reservation = limiter.reserve(1, None).unwrap();
     limiter.reconfigure(per_second(1, 1)).unwrap();
     assert_eq!(reservation.wait(), 100 * MS);
     reservation.cancel();
-    assert_eq!(limiter.snapshot().tokens, -1.0);
+    assert_eq!(limiter.snapshot().tokens, 0.0);
+
+    let late = limiter.reserve(1, None).unwrap();
+    limiter.reconfigure(per_second(10, 1)).unwrap();
+    advance(SECOND + MS).await;
+    late.cancel();
+    assert_eq!(limiter.snapshot().tokens, 1.0, "past its time it may have been used");
+
+    // golang's `TestReserveSetLimitCancel`.
+    let limiter = drained(5, 2);
+    let reservation = limiter.reserve(2, None).unwrap();
+    advance(200 * MS).await;
+    limiter.reconfigure(per_second(10, 2)).unwrap();
+    reservation.cancel();
+    assert_eq!(limiter.reserve(2, None).unwrap().keep(), 100 * MS);
+}
+
+/// At a higher rate its tokens have come back before it may be used, and the bucket has been full.
+#[tokio::test(start_paused = true)]
+async fn what_a_full_bucket_has_lost_does_not_come_back() {
+    let limiter = drained(1, 2);
+    let reservation = limiter.reserve(2, None).unwrap();
+    limiter.reconfigure(per_second(100, 2)).unwrap();
+    advance(SECOND).await;
+    assert!(limiter.try_acquire_n(2).is_ok());
+    reservation.cancel();
+    assert_eq!(limiter.snapshot().tokens, 0.0);
+}
+
+/// Those that wait behind it move up at another rate as well.
+#[tokio::test(start_paused = true)]
+async fn a_change_of_the_rate_does_not_keep_those_behind_it_from_moving_up() {
+    let limiter = drained(10, 2);
+    let reservation = limiter.reserve(2, None).unwrap();
+    let mut waiting = Box::pin(limiter.acquire_within(1, Waits::up_to(10 * SECOND)));
+    let caller = Caller::new();
+    assert!(caller.poll(&mut waiting).is_pending());
+    limiter.reconfigure(per_second(1, 2)).unwrap();
+    assert!(caller.poll(&mut waiting).is_pending());
+    advance(100 * MS).await;
+    reservation.cancel();
+    advance(899 * MS).await;
+    assert!(caller.poll(&mut waiting).is_pending());
+    advance(MS).await;
+    assert!(caller.poll(&mut waiting).is_ready());
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,20 +160,20 @@ async fn what_left_the_line_behind_it_was_not_planned_with() {
     assert_eq!(limiter.snapshot().tokens, 0.0);
 }
 
-/// One that comes too late for its turn takes anew what was lost, and the reservation behind it returns
-/// that much less.
+/// One that comes too late for its turn, and cannot go since others' tokens are taken by then, stands behind
+/// those others.
 #[tokio::test(start_paused = true)]
-async fn what_a_late_one_took_anew_stays_taken() {
+async fn one_that_comes_late_stands_behind_a_reservation() {
     let limiter = drained(10, 1);
     let mut late = Box::pin(limiter.acquire());
     let reservation = limiter.reserve(1, None).unwrap();
     advance(150 * MS).await;
     let caller = Caller::new();
     assert!(caller.poll(&mut late).is_pending(), "the bucket would have been full at 100 ms");
-    assert_eq!(limiter.snapshot().tokens, -1.0);
+    assert_eq!(limiter.snapshot().tokens, -1.5);
     reservation.cancel();
     assert_eq!(limiter.snapshot().tokens, -0.5);
-    advance(100 * MS).await;
+    advance(50 * MS).await;
     assert!(caller.poll(&mut late).is_ready());
 }
 

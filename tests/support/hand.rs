@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use tower::Service;
@@ -81,4 +82,19 @@ fn text(payload: &(dyn Any + Send)) -> String {
     formatted
         .or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
         .expect("a panic with a text")
+}
+
+/// The longest time from now on that still ends at an instant.
+pub(crate) fn longest() -> Duration {
+    let now = portcullis::clock::tokio_now();
+    let fits = |span: &Duration| now.checked_add(*span).is_some();
+    let mut longest = Duration::ZERO;
+    let mut step = Duration::from_secs(1 << 62);
+    while !step.is_zero() {
+        while let Some(longer) = longest.checked_add(step).filter(fits) {
+            longest = longer;
+        }
+        step /= 2;
+    }
+    longest
 }

@@ -5,7 +5,10 @@ use portcullis::{
     policy::timeout::{Verdict, decide},
 };
 
-use super::{support::on_threads, *};
+use super::{
+    support::{longest, on_threads},
+    *,
+};
 
 fn complaint(config: TimeoutConfig) -> String {
     config.validate().unwrap_err().to_string()
@@ -61,6 +64,9 @@ async fn limits_of_any_length_work() {
         let least = TimeoutConfig::new("db", span).min_remaining(span);
         assert!(TimeLimit::new(least).unwrap().run(ready(Ok::<_, Refused>(()))).await.is_ok());
     }
+    // A request's own limit, and a deadline, to the last instant.
+    let call = limit(SECOND).run_within(longest(), pending::<Result<(), Refused>>());
+    assert!(Caller::new().poll(&mut Box::pin(call)).is_pending());
     // Shorter than tokio's timers can tell apart.
     let (cut, after) = timed(limit(NS).run(pending::<Result<(), Refused>>())).await;
     assert_eq!((refused(cut).reason(), after), (Reason::Timeout, MS));

@@ -5,7 +5,10 @@ use std::time::Duration;
 use portcullis::{Backoff, Growth, Jitter};
 use serde_json::Value;
 
-use super::{Replay, Stop, Verdict, fail, fraction, number, only, optional, skip, small, word};
+use super::{
+    Replay, Stop, Verdict, fail, fraction, number, only, optional, parts, same_ms, skip, small,
+    word,
+};
 
 pub(super) fn replay(scenario: &Value) -> Verdict {
     match run(scenario) {
@@ -16,8 +19,7 @@ pub(super) fn replay(scenario: &Value) -> Verdict {
 }
 
 fn run(scenario: &Value) -> Replay {
-    let known = ["id", "kind", "desc", "source", "features", "config", "cases"];
-    only(scenario, "scenario", &known)?;
+    parts(scenario, &["cases"])?;
     let backoff = config(&scenario["config"])?;
     let Some(cases) = scenario["cases"].as_array() else { return skip("no cases") };
     for case in cases {
@@ -34,11 +36,12 @@ pub(super) fn config(given: &Value) -> Replay<Backoff> {
     let growth = match word(given, "kind", "backoff")? {
         "constant" => Growth::Constant { delay: base },
         "linear" => {
-            let step = Duration::from_millis(number(given, "step_ms", "backoff")?);
-            Growth::Linear { base, step }
+            let step = optional(given, "step_ms", "backoff")?.map(Duration::from_millis);
+            Growth::Linear { base, step: step.unwrap_or(base) }
         }
         "exponential" => {
-            Growth::Exponential { base, factor: fraction(given, "factor", "backoff")? }
+            let given = given.get("factor").map(|_| fraction(given, "factor", "backoff"));
+            Growth::Exponential { base, factor: given.unwrap_or(Ok(2.0))? }
         }
         other => return skip(format!("backoff:{other}")),
     };
@@ -55,8 +58,14 @@ fn jitter(given: &Value) -> Replay<Jitter> {
     if given.is_null() {
         return Ok(Jitter::None);
     }
-    only(given, "jitter", &["kind", "ratio"])?;
-    Ok(match word(given, "kind", "jitter")? {
+    let kind = match given.as_str() {
+        Some(kind) => kind,
+        None => {
+            only(given, "jitter", &["kind", "ratio"])?;
+            word(given, "kind", "jitter")?
+        }
+    };
+    Ok(match kind {
         "none" => Jitter::None,
         "full" => Jitter::Full,
         "equal" => Jitter::Equal,
@@ -79,13 +88,13 @@ fn check(backoff: &Backoff, case: &Value) -> Replay {
         return skip("a case without an expectation");
     }
     for random in randoms {
-        let delay = backoff.delay(retry, random, previous).as_secs_f64() * 1e3;
-        let near = |bound: u64| (delay - bound as f64).abs() <= 1e-3;
+        let delay = backoff.delay(retry, random, previous);
+        let near = |bound: u64| same_ms(delay, bound as f64);
         let holds = exact.is_none_or(near)
-            && min.is_none_or(|min| delay >= min as f64 || near(min))
-            && max.is_none_or(|max| delay <= max as f64 || near(max));
+            && min.is_none_or(|min| delay >= Duration::from_millis(min) || near(min))
+            && max.is_none_or(|max| delay <= Duration::from_millis(max) || near(max));
         if !holds {
-            return fail(format!("retry {retry}, random {random}: {delay} ms, not {case}"));
+            return fail(format!("retry {retry}, random {random}: {delay:?}, not {case}"));
         }
     }
     Ok(())

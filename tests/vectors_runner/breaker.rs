@@ -12,8 +12,8 @@ use portcullis::{
 use serde_json::Value;
 
 use super::{
-    Replay, Stop, Verdict, VirtualClock, config, fail, members, number, only, optional, skip,
-    times, word,
+    Replay, Stop, Verdict, VirtualClock, config, fail, key_of, members, number, only, optional,
+    parts, same_ms, skip, times, word,
 };
 
 /// Rates are given with six decimals at most.
@@ -39,8 +39,7 @@ pub(super) fn replay(scenario: &Value) -> Verdict {
 }
 
 fn run(scenario: &Value, notes: &mut Vec<String>) -> Replay {
-    let known = ["id", "kind", "desc", "source", "features", "sensitive_to", "config", "steps"];
-    only(scenario, "scenario", &known)?;
+    parts(scenario, &["steps"])?;
     config::expects_illegal_commands(scenario)?;
     let plan = config::plan(scenario)?;
     let Some(steps) = scenario["steps"].as_array() else { return skip("no steps") };
@@ -73,7 +72,7 @@ fn check_schema(step: &Value) -> Replay {
         "complete" => &["do", "as", "outcome", "took_ms", "times", "key", "expect"],
         "cancel" => &["do", "as", "times", "key", "expect"],
         "command" => &["do", "name", "ms", "times", "key", "expect"],
-        "check" => &["do", "key", "expect"],
+        "check" => &["do", "times", "key", "expect"],
         other => return skip(format!("unknown step `{other}`")),
     };
     only(step, &format!("step `{what}`"), known)?;
@@ -170,18 +169,20 @@ impl Timeline<'_> {
     }
 
     fn step(&mut self, step: &Value) -> Replay {
-        let key = step["key"].as_str().unwrap_or_default().to_owned();
+        let key = key_of(step);
         let expect = &step["expect"];
+        let mut refusal = None;
         for _ in 0..times(step)? {
             let admission = self.act(step, &key)?;
             let Circuit { breaker, transitions, .. } = self.circuit(&key)?;
             breaker.deliver(|turn| transitions.push(format!("{}>{}", turn.from, turn.to)));
             if let Some(admission) = admission {
                 check_admission(admission, expect)?;
+                refusal = admission.err();
             }
         }
         if expect.is_object() {
-            self.check(step, &key)?;
+            self.check(step, &key, refusal)?;
         }
         Ok(())
     }
@@ -237,7 +238,7 @@ impl Timeline<'_> {
         Ok(None)
     }
 
-    fn check(&mut self, step: &Value, key: &str) -> Replay {
+    fn check(&mut self, step: &Value, key: &str, refusal: Option<Refusal>) -> Replay {
         let now = self.clock.now()?;
         let expect = &step["expect"];
         if let Some(expected) = expect["state"].as_str() {
@@ -249,6 +250,19 @@ impl Timeline<'_> {
             }
         }
         let circuit = self.circuit(key)?;
+        if let Some(expected) = expect.get("retry_after_ms") {
+            // Where the step was not refused itself, it is what the next call would be told.
+            let refusal = refusal.or_else(|| circuit.breaker.refuses(now));
+            let found = refusal.and_then(|refusal| refusal.retry_after);
+            let same = match (found, expected.as_f64()) {
+                (Some(found), Some(expected)) => same_ms(found, expected),
+                (None, None) => expected.is_null(),
+                _ => false,
+            };
+            if !same {
+                return fail(format!("retry_after is {found:?}, not {expected}"));
+            }
+        }
         if let Some(expected) = expect["transitions"].as_array() {
             let expected: Vec<_> = expected.iter().filter_map(Value::as_str).collect();
             if circuit.transitions != expected {
@@ -343,12 +357,6 @@ fn check_admission(admission: Admission, expect: &Value) -> Replay {
         };
         if refusal.reason != reason {
             return fail(format!("was refused for {}, not {reason}", refusal.reason));
-        }
-    }
-    if let Some(expected) = expect.get("retry_after_ms") {
-        let expected = expected.as_u64().map(Duration::from_millis);
-        if refusal.retry_after != expected {
-            return fail(format!("retry_after is {:?}, not {expected:?}", refusal.retry_after));
         }
     }
     Ok(())

@@ -9,8 +9,8 @@ use portcullis::{
 use serde_json::Value;
 
 use super::{
-    Replay, Stop, Verdict as Outcome, VirtualClock, fail, members, number, only, optional, skip,
-    times, word,
+    Replay, Stop, Verdict as Outcome, VirtualClock, fail, members, number, only, optional, parts,
+    skip, times, word,
 };
 
 pub(super) fn replay(scenario: &Value) -> Outcome {
@@ -22,18 +22,7 @@ pub(super) fn replay(scenario: &Value) -> Outcome {
 }
 
 fn run(scenario: &Value) -> Replay {
-    let known = [
-        "id",
-        "kind",
-        "desc",
-        "source",
-        "features",
-        "sensitive_to",
-        "reference_model",
-        "config",
-        "steps",
-    ];
-    only(scenario, "scenario", &known)?;
+    parts(scenario, &["steps"])?;
     let Some(steps) = scenario["steps"].as_array() else { return skip("no steps") };
     for step in steps {
         check_schema(step)?;
@@ -139,11 +128,10 @@ impl Bench {
         self.timed_out.clear();
         for time in 0..times(step)? {
             self.once(step, time)?;
-            if let Some(expected) = step["expect"].get("outcome").filter(|_| step["do"] == "enter")
-            {
-                if *expected != self.outcome {
-                    return fail(format!("outcome is {}, not {expected}", self.outcome));
-                }
+        }
+        if let Some(expected) = step["expect"].get("outcome").filter(|_| step["do"] == "enter") {
+            if *expected != self.outcome {
+                return fail(format!("outcome is {}, not {expected}", self.outcome));
             }
         }
         self.check(&step["expect"])

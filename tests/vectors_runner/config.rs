@@ -30,7 +30,8 @@ pub(super) fn plan(scenario: &Value) -> Replay<Plan> {
     config = window(config, scenario)?;
     config = trip(config, given)?;
     config = config.sleep(sleep(&given["open"])?);
-    let (half_open, lease) = half_open(&given["half_open"])?;
+    let slow_is_known = config.slow_call_after.is_some();
+    let (half_open, lease) = half_open(&given["half_open"], slow_is_known)?;
     config = config.half_open(half_open).probe_lease(lease.unwrap_or(NEVER));
     for (key, values) in [
         ("trip_on", &["any_result", "failure_only"][..]),
@@ -178,7 +179,7 @@ fn sleep(given: &Value) -> Replay<Sleep> {
     Ok(Sleep::growing(wait, multiplier, max).jitter(0.0))
 }
 
-fn half_open(given: &Value) -> Replay<(HalfOpen, Option<Duration>)> {
+fn half_open(given: &Value, slow_is_known: bool) -> Replay<(HalfOpen, Option<Duration>)> {
     let known = ["max_probes", "probe_limit", "decide", "max_wait_ms", "max_wait_to"];
     only(given, "half_open", &known)?;
     let decide = &given["decide"];
@@ -199,8 +200,9 @@ fn half_open(given: &Value) -> Replay<(HalfOpen, Option<Duration>)> {
                 fraction(decide, "failure_rate", "half_open.decide")?,
             );
             match decide["slow_rate"].as_f64() {
-                Some(slow) => rate.slow_rate(slow),
-                None => rate,
+                // Nothing is slow where no rule says what slow means.
+                Some(slow) if slow_is_known => rate.slow_rate(slow),
+                _ => rate,
             }
         }
         kind => return skip(format!("half_open:{kind}")),
@@ -211,7 +213,8 @@ fn half_open(given: &Value) -> Replay<(HalfOpen, Option<Duration>)> {
         Some("concurrent") => half_open.only_concurrent(probes),
         Some(limit) => return skip(format!("half_open:probe_limit {limit}")),
     };
-    let Some(max_wait) = optional(given, "max_wait_ms", "half_open")? else {
+    let Some(max_wait) = optional(given, "max_wait_ms", "half_open")?.filter(|wait| *wait > 0)
+    else {
         return Ok((half_open, None));
     };
     if probes != 1 {

@@ -7,6 +7,7 @@ mod config;
 mod rate_limiter;
 mod retry;
 mod retry_budget;
+mod retry_stack;
 mod window;
 
 use std::{
@@ -110,12 +111,14 @@ impl Report {
     }
 }
 
-/// Every `*.json` directly in a folder, by name.
+/// Every `*.json` in a folder and the folders in it, by name.
 pub(crate) fn files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|ext| ext == "json") {
+        if path.is_dir() {
+            files.extend(files_in(&path)?);
+        } else if path.extension().is_some_and(|ext| ext == "json") {
             files.push(path);
         }
     }
@@ -213,11 +216,49 @@ fn members<'a>(value: &'a Value, what: &str) -> Replay<&'a serde_json::Map<Strin
     value.as_object().map_or_else(|| skip(format!("unknown shape of {what}: {value}")), Ok)
 }
 
+/// Words to a reader, wherever they stand: they ask nothing of the library.
+const REMARKS: [&str; 6] = ["note", "notes", "desc", "description", "comment", "why"];
+
+/// What any scenario may say about itself.
+const ABOUT: [&str; 9] = [
+    "id",
+    "kind",
+    "source",
+    "features",
+    "sensitive_to",
+    "reference_model",
+    "fails_under",
+    "tags",
+    "config",
+];
+
 /// Refuses what the schema does not have, so that nothing a scenario says is silently ignored.
 fn only(value: &Value, what: &str, known: &[&str]) -> Replay {
-    match members(value, what)?.keys().find(|key| !known.contains(&key.as_str())) {
+    let known = |key: &&String| known.contains(&key.as_str()) || REMARKS.contains(&key.as_str());
+    match members(value, what)?.keys().find(|key| !known(key)) {
         Some(key) => skip(format!("unknown element `{key}` in {what}")),
         None => Ok(()),
+    }
+}
+
+/// [`only`] for a whole scenario: these parts, and what it says about itself.
+fn parts(scenario: &Value, parts: &[&str]) -> Replay {
+    only(scenario, "scenario", &[&ABOUT[..], parts].concat())
+}
+
+/// Times are given in whole milliseconds. One of ours that is none may have been rounded either way.
+fn same_ms(found: Duration, expected: f64) -> bool {
+    let off = (found.as_secs_f64() * 1e3 - expected).abs();
+    let whole = found.subsec_nanos() % 1_000_000 == 0;
+    off < if whole { 1e-3 } else { 1.0 }
+}
+
+/// Which of several limiters or circuits a step is about.
+fn key_of(step: &Value) -> String {
+    match &step["key"] {
+        Value::Null => String::new(),
+        Value::String(key) => key.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -10,7 +10,8 @@ use portcullis::{
 use serde_json::Value;
 
 use super::{
-    Replay, Stop, Verdict, VirtualClock, fail, members, number, only, optional, skip, times, word,
+    Replay, Stop, Verdict, VirtualClock, fail, key_of, members, number, only, optional, parts,
+    same_ms, skip, times, word,
 };
 
 /// Tokens are given with six decimals at most.
@@ -25,8 +26,7 @@ pub(super) fn replay(scenario: &Value) -> Verdict {
 }
 
 fn run(scenario: &Value) -> Replay {
-    let known = ["id", "kind", "desc", "source", "features", "sensitive_to", "config", "steps"];
-    only(scenario, "scenario", &known)?;
+    parts(scenario, &["steps"])?;
     let config = config(&scenario["config"])?;
     let Some(steps) = scenario["steps"].as_array() else { return skip("no steps") };
     for step in steps {
@@ -71,9 +71,9 @@ fn check_schema(step: &Value) -> Replay {
         "advance" => &["do", "ms", "times", "key", "expect"],
         "try" => &["do", "n", "times", "key", "expect"],
         "reserve" => &["do", "n", "max_wait_ms", "as", "times", "key", "expect"],
-        "cancel" => &["do", "as", "key", "expect"],
-        "set" => &["do", "permits", "per_ms", "burst", "key", "expect"],
-        "check" => &["do", "key", "expect"],
+        "cancel" => &["do", "as", "times", "key", "expect"],
+        "set" => &["do", "permits", "per_ms", "burst", "times", "key", "expect"],
+        "check" => &["do", "times", "key", "expect"],
         other => return skip(format!("unknown step `{other}`")),
     };
     only(step, &format!("step `{what}`"), known)?;
@@ -95,8 +95,8 @@ fn check_schema(step: &Value) -> Replay {
 struct Limiter {
     bucket: Bucket,
     config: RateLimitConfig,
-    /// By name, the newest last.
-    reserved: Vec<(String, Reservation)>,
+    /// By name, the newest last. One that was refused has nothing to cancel.
+    reserved: Vec<(String, Option<Reservation>)>,
 }
 
 struct Timeline {
@@ -125,16 +125,17 @@ impl Timeline {
     }
 
     fn step(&mut self, step: &Value) -> Replay {
-        let key = step["key"].as_str().unwrap_or_default().to_owned();
+        let key = key_of(step);
         let expect = &step["expect"];
-        for _ in 0..times(step)? {
+        let repetitions = times(step)?;
+        for nth in 1..=repetitions {
             let now = self.clock.now()?;
             let before = self.limiter(&key)?.bucket.tokens(now);
-            if let Some(expected) = expect.get("tokens_before") {
-                check_tokens("tokens_before", before, expected)?;
-            }
             if let Some(answer) = self.act(step, &key)? {
-                check_answer(answer, expect)?;
+                check_answer(answer, expect, nth == repetitions)?;
+            }
+            if let Some(expected) = expect.get("tokens_before").filter(|_| nth == repetitions) {
+                check_tokens("tokens_before", before, expected)?;
             }
         }
         if expect.is_object() { self.check(expect, &key) } else { Ok(()) }
@@ -161,12 +162,10 @@ impl Timeline {
             "reserve" => {
                 let max_wait = optional(step, "max_wait_ms", "reserve")?.map(Duration::from_millis);
                 let limiter = self.limiter(key)?;
-                let answer = limiter.bucket.reserve(n, max_wait, now).map(|reservation| {
-                    let wait = reservation.wait();
-                    let name = step["as"].as_str().unwrap_or_default();
-                    limiter.reserved.push((name.to_owned(), reservation));
-                    wait
-                });
+                let reserved = limiter.bucket.reserve(n, max_wait, now);
+                let answer = reserved.as_ref().map(Reservation::wait).map_err(|refusal| *refusal);
+                let name = step["as"].as_str().unwrap_or_default();
+                limiter.reserved.push((name.to_owned(), reserved.ok()));
                 return Ok(Some(answer));
             }
             "cancel" => {
@@ -175,8 +174,16 @@ impl Timeline {
                 let Some(at) = limiter.reserved.iter().rposition(|(other, _)| other == name) else {
                     return fail(format!("`{name}` was never reserved"));
                 };
-                let (_, reservation) = limiter.reserved.remove(at);
-                limiter.bucket.cancel(reservation, now);
+                if let (_, Some(reservation)) = limiter.reserved.remove(at) {
+                    limiter.bucket.cancel(reservation, now);
+                }
+            }
+            // A change that names no key is one for all of them, as the rate is that of every key.
+            "set" if key.is_empty() && self.limiters.keys().any(|other| !other.is_empty()) => {
+                let keys: Vec<String> = self.limiters.keys().cloned().collect();
+                for key in keys.iter().filter(|key| !key.is_empty()) {
+                    self.act(step, key)?;
+                }
             }
             "set" => {
                 let limiter = self.limiter(key)?;
@@ -232,7 +239,8 @@ impl Timeline {
     }
 }
 
-fn check_answer(answer: Answer, expect: &Value) -> Replay {
+/// Whether a step is admitted is of interest every time; how long it waits, the last time.
+fn check_answer(answer: Answer, expect: &Value, last: bool) -> Replay {
     if expect.is_null() {
         return Ok(());
     }
@@ -241,9 +249,10 @@ fn check_answer(answer: Answer, expect: &Value) -> Replay {
             ("admitted", _) if expected.as_bool() != Some(answer.is_ok()) => {
                 return fail(format!("answered {answer:?}, not admitted: {expected}"));
             }
+            _ if !last => {}
             ("wait_ms", Ok(wait)) => check_time(name, Some(wait), expected)?,
             ("retry_after_ms", Err(refusal)) => check_time(name, refusal.retry_after, expected)?,
-            ("wait_ms" | "retry_after_ms", _) => {
+            ("wait_ms" | "retry_after_ms", _) if !expected.is_null() => {
                 return fail(format!("answered {answer:?}, which has no {name}"));
             }
             _ => {}
@@ -256,7 +265,7 @@ fn check_answer(answer: Answer, expect: &Value) -> Replay {
 fn check_time(name: &str, found: Option<Duration>, expected: &Value) -> Replay {
     let same = match (found, expected.as_f64()) {
         (None, None) => expected.is_null(),
-        (Some(found), Some(expected)) => (found.as_secs_f64() * 1_000.0 - expected).abs() < 1.0,
+        (Some(found), Some(expected)) => same_ms(found, expected),
         _ => false,
     };
     if same { Ok(()) } else { fail(format!("{name} is {found:?}, not {expected}")) }

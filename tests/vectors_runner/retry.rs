@@ -2,83 +2,107 @@
 //!
 //! A composition is the same with a breaker below the retry.
 
-use std::{
-    cell::RefCell,
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    rc::Rc,
-    sync::{Arc, Mutex},
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use portcullis::{
-    CircuitBreakerLayer, Classify, Error, Event, Hint, HintMode, Hints, Jitter, Options, Outcome,
-    RetryConfig, RetryEnd, RetryLayer, deadline,
+    BudgetUse, Hint, HintMode, Hints, Jitter, Outcome, RetryConfig, RetryEnd,
     policy::retry::{Attempt, Progress, Rules, Verdict as Decided},
 };
-use serde_json::Value;
-use tower::{Layer, Service, ServiceExt, util::Either};
+use serde_json::{Value, json};
 
 use super::{
     Replay, Stop, Verdict, VirtualClock, backoff, config, fail, fraction, number, only, optional,
-    retry_budget, skip, small, word,
+    parts, retry_budget, retry_stack, same_ms, skip, small, word,
 };
 
 pub(super) fn replay(scenario: &Value) -> Verdict {
-    match run(scenario) {
-        Ok(()) => Verdict::Passed { notes: Vec::new() },
+    let mut notes = Vec::new();
+    match run(scenario, &mut notes) {
+        Ok(()) => Verdict::Passed { notes },
         Err(Stop::Skip(reason)) => Verdict::Skipped(reason),
         Err(Stop::Fail(what)) => Verdict::Failed(what),
     }
 }
 
-fn run(scenario: &Value) -> Replay {
-    let known = ["id", "kind", "desc", "source", "features", "config", "script", "expect"];
-    only(scenario, "scenario", &known)?;
-    let expect = &scenario["expect"];
-    let known = [
-        "attempts",
-        "result",
-        "delays_ms",
-        "elapsed_ms",
-        "state",
-        "breaker_state",
-        "service_calls",
-    ];
-    only(expect, "expect", &known)?;
-    let given = &scenario["config"];
-    let breaker = ["breaker", "circuit_breaker"].into_iter().find(|key| given.get(key).is_some());
-    let plan = match breaker {
-        None => plan(given)?,
-        Some(key) => {
-            only(given, "config", &["retry", key, "deadline_ms"])?;
-            let mut plan = plan(&given["retry"])?;
-            plan.deadline = plan.deadline.or(deadline(given)?);
-            plan.breaker = Some(config::plan(&serde_json::json!({ "config": given[key] }))?);
-            plan
-        }
-    };
-    let Some(lines) = scenario["script"].as_array() else { return skip("no script") };
-    let script = lines.iter().map(line).collect::<Replay<Vec<_>>>()?;
-    if script.is_empty() {
+fn run(scenario: &Value, notes: &mut Vec<String>) -> Replay {
+    parts(scenario, &["script", "steps", "expect", "deadline_ms"])?;
+    let mut plan = whole_plan(&scenario["config"])?;
+    plan.deadline = plan.deadline.or(deadline(scenario)?);
+    let script = script(&scenario["script"])?;
+    let whole_call = json!([{ "do": "call", "expect": scenario["expect"] }]);
+    let steps = scenario["steps"].as_array().or(whole_call.as_array());
+    let steps = steps.expect("one of the two");
+    let called = |step: &Value| step.get("script").is_some() || step.get("outcome").is_some();
+    if script.is_empty() && !steps.iter().any(called) {
         return skip("an empty script");
     }
     let jittered = plan.config.backoff.jitter != Jitter::None;
-    let unbudgeted = matches!(plan.config.budget, portcullis::BudgetUse::None);
-    if plan.breaker.is_none() && unbudgeted {
+    let unbudgeted = matches!(plan.config.budget, BudgetUse::None);
+    if plan.breaker.is_none() && unbudgeted && scenario.get("steps").is_none() {
         let seen = decide(&plan, &script)?;
-        compare(&seen, expect).map_err(|stop| naming("decision", stop))?;
+        compare(&seen, &scenario["expect"]).map_err(|stop| naming("decision", stop))?;
     } else if jittered {
         return skip("jitter in a composition or under a budget");
     }
     // Numbers that are given for jitter can be put into the decision only.
-    if !jittered {
-        let seen = call(&plan, &script)?;
-        compare(&seen, expect).map_err(|stop| naming("layer", stop))?;
+    if jittered {
+        return Ok(());
     }
-    Ok(())
+    let replayed = retry_stack::replay(&plan, &script, steps);
+    let Err(Stop::Fail(first)) = replayed else { return replayed };
+    if plan.breaker.is_some() && !plan.says_of_refusals {
+        // The schema does not say whether the breaker's refusal is worth another attempt. Here it is
+        // not, unless the retry is configured so; and then it waits for as long as the breaker says,
+        // unless the classifier says otherwise.
+        plan.config = plan.config.retry_refusals(true);
+        for mute in [true, false] {
+            let mut hints = plan.config.hints;
+            if mute {
+                hints.mode = HintMode::AtLeast;
+            }
+            plan.mute = mute;
+            let config = plan.config.clone().hints(hints);
+            let usual = std::mem::replace(&mut plan.config, config);
+            if retry_stack::replay(&plan, &script, steps).is_ok() {
+                notes.push("with retry_refusals(true): otherwise ".to_owned() + &first);
+                return Ok(());
+            }
+            plan.config = usual;
+        }
+    }
+    fail(format!("layer: {first}"))
+}
+
+/// A retry, or a retry with a breaker below it.
+fn whole_plan(given: &Value) -> Replay<Plan> {
+    let names = ["breaker", "circuit_breaker", "circuit"];
+    let Some(key) = names.into_iter().find(|key| given.get(key).is_some()) else {
+        return plan(given);
+    };
+    if let Some(order) = ["order", "layers", "stack"].into_iter().find_map(|key| given.get(key)) {
+        if order[0] != "retry" {
+            return skip(format!("order {order}: not a retry outside a breaker"));
+        }
+    }
+    let mut plan = match given.get("retry") {
+        Some(retry) => {
+            only(given, "config", &["retry", key, "deadline_ms", "order", "layers", "stack"])?;
+            plan(retry)?
+        }
+        // The retry's own elements stand beside the breaker.
+        None => {
+            let mut retry = given.clone();
+            let members = retry.as_object_mut().expect("it has a breaker");
+            for other in [key, "order", "layers", "stack"] {
+                members.remove(other);
+            }
+            plan(&retry)?
+        }
+    };
+    plan.deadline = plan.deadline.or(deadline(given)?);
+    plan.breaker =
+        Some(config::plan(&json!({ "config": given[key], "steps": [{ "times": 10_000 }] }))?);
+    Ok(plan)
 }
 
 fn naming(what: &str, stop: Stop) -> Stop {
@@ -88,10 +112,13 @@ fn naming(what: &str, stop: Stop) -> Stop {
     }
 }
 
-struct Plan {
-    config: RetryConfig,
-    deadline: Option<Duration>,
-    breaker: Option<config::Plan>,
+pub(super) struct Plan {
+    pub(super) config: RetryConfig,
+    pub(super) deadline: Option<Duration>,
+    pub(super) breaker: Option<config::Plan>,
+    says_of_refusals: bool,
+    /// Whether what a refusal says of when to come back is left aside.
+    pub(super) mute: bool,
 }
 
 fn deadline(given: &Value) -> Replay<Option<Duration>> {
@@ -99,13 +126,24 @@ fn deadline(given: &Value) -> Replay<Option<Duration>> {
 }
 
 fn plan(given: &Value) -> Replay<Plan> {
-    if given.get("max_elapsed_ms").is_some() {
+    if given.get("max_elapsed_ms").is_some_and(|limit| !limit.is_null()) {
         return skip("max_elapsed");
     }
-    let known =
-        ["max_attempts", "backoff", "retry_after", "deadline_ms", "budget", "retry_refusals"];
+    let known = [
+        "max_attempts",
+        "max_elapsed_ms",
+        "backoff",
+        "retry_after",
+        "deadline_ms",
+        "budget",
+        "retry_refusals",
+    ];
     only(given, "config", &known)?;
-    let mut config = RetryConfig::new("vector").backoff(backoff::config(&given["backoff"])?);
+    let backoff = match given.get("backoff") {
+        Some(backoff) => backoff::config(backoff)?,
+        None => portcullis::Backoff::constant(Duration::ZERO),
+    };
+    let mut config = RetryConfig::new("vector").backoff(backoff);
     config = match given["max_attempts"] {
         Value::Null => config.unlimited_attempts(),
         _ => config.attempts(small(given, "max_attempts", "config")?),
@@ -120,7 +158,8 @@ fn plan(given: &Value) -> Replay<Plan> {
     if let Err(error) = config.validate() {
         return skip(format!("configuration refused: {error}"));
     }
-    Ok(Plan { config, deadline: deadline(given)?, breaker: None })
+    let says_of_refusals = given.get("retry_refusals").is_some();
+    Ok(Plan { config, deadline: deadline(given)?, breaker: None, says_of_refusals, mute: false })
 }
 
 fn hints(given: &Value, config: &RetryConfig) -> Replay<Hints> {
@@ -150,28 +189,40 @@ fn hints(given: &Value, config: &RetryConfig) -> Replay<Hints> {
 
 /// One line of a script.
 #[derive(Clone, Copy, Debug)]
-struct Line {
-    outcome: Outcome,
-    hint: Option<Hint>,
-    took: Duration,
+pub(super) struct Line {
+    pub(super) outcome: Outcome,
+    pub(super) hint: Option<Hint>,
+    pub(super) took: Duration,
     random: f64,
 }
 
-fn line(given: &Value) -> Replay<Line> {
-    if given.get("backoff").is_some() {
+pub(super) fn script(given: &Value) -> Replay<Vec<Line>> {
+    match given {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(lines) => lines.iter().map(line).collect(),
+        other => skip(format!("unknown shape of script: {other}")),
+    }
+}
+
+pub(super) fn line(given: &Value) -> Replay<Line> {
+    if given.get("backoff").is_some_and(|backoff| !backoff.is_null()) {
         return skip("a back-off per failure");
     }
-    only(given, "script", &["outcome", "took_ms", "retry_after_ms", "pushback", "random"])?;
+    let known = ["outcome", "took_ms", "retry_after_ms", "pushback", "random", "backoff"];
+    only(given, "script", &known)?;
     let outcome = match word(given, "outcome", "script")? {
         "success" => Outcome::Success,
         "failure" => Outcome::Failure,
-        "fatal" => Outcome::Ignored,
+        "fatal" | "ignored" => Outcome::Ignored,
         other => return skip(format!("outcome:{other}")),
     };
-    let after = optional(given, "retry_after_ms", "script")?;
+    // gRPC says "do not come back" by a negative time, too.
+    let negative = given["retry_after_ms"].as_i64().is_some_and(|ms| ms < 0);
+    let after = if negative { None } else { optional(given, "retry_after_ms", "script")? };
     let hint = match (&given["pushback"], after) {
+        (Value::Null, _) if negative => Some(Hint::Stop),
         (Value::Null, after) => after.map(|ms| Hint::After(Duration::from_millis(ms))),
-        (stop, None) if stop == "stop" => Some(Hint::Stop),
+        (stop, _) if stop == "stop" => Some(Hint::Stop),
         (other, _) => return skip(format!("pushback:{other}")),
     };
     Ok(Line {
@@ -182,50 +233,48 @@ fn line(given: &Value) -> Replay<Line> {
     })
 }
 
-fn at(script: &[Line], nth: usize) -> Line {
+pub(super) fn at(script: &[Line], nth: usize) -> Line {
     script[nth.min(script.len() - 1)]
 }
 
 /// What a call looked like from outside.
 #[derive(Debug, Default)]
-struct Seen {
-    attempts: u64,
-    delays: Vec<u128>,
-    end: Option<RetryEnd>,
-    elapsed: u128,
-    service_calls: u64,
-    refused: bool,
-    state: String,
+pub(super) struct Seen {
+    pub(super) attempts: u64,
+    pub(super) delays: Vec<Duration>,
+    pub(super) end: Option<RetryEnd>,
+    pub(super) elapsed: Duration,
+    pub(super) service_calls: u64,
+    pub(super) refused: bool,
+    pub(super) state: String,
+    pub(super) transitions: Vec<String>,
+    /// Calls, failures, successes and slow calls that the breaker counts.
+    pub(super) counts: [u64; 4],
 }
 
 /// More attempts than any scenario can mean.
 const ENDLESS: usize = 100_000;
 
 fn decide(plan: &Plan, script: &[Line]) -> Replay<Seen> {
-    let mut clock = VirtualClock::new();
+    let start = VirtualClock::new().now()?;
     let rules = Rules::new(plan.config.attempts, plan.config.backoff).hints(plan.config.hints);
-    let deadline = match plan.deadline {
-        Some(after) => clock.now()?.checked_add(after),
-        None => None,
-    };
-    let (mut progress, mut seen) = (Progress::new(), Seen::default());
+    let deadline = plan.deadline.and_then(|after| start.checked_add(after));
+    let (mut now, mut progress, mut seen) = (start, Progress::new(), Seen::default());
     for nth in 0..ENDLESS {
         let line = at(script, nth);
-        clock.advance(line.took.as_millis() as u64);
-        let ended = Attempt::new(line.outcome, clock.now()?)
-            .hint(line.hint)
-            .deadline(deadline)
-            .random(line.random);
+        now += line.took;
+        let ended =
+            Attempt::new(line.outcome, now).hint(line.hint).deadline(deadline).random(line.random);
         match progress.decide(&rules, ended, || true) {
             Decided::After(delay) => {
-                clock.advance(delay.as_millis() as u64);
-                seen.delays.push(delay.as_millis());
+                now += delay;
+                seen.delays.push(delay);
             }
             Decided::Stop(end) => {
                 seen.end = Some(end);
                 seen.attempts = progress.attempts().into();
                 seen.service_calls = seen.attempts;
-                seen.elapsed = clock.now_ms.into();
+                seen.elapsed = now - start;
                 return Ok(seen);
             }
         }
@@ -233,114 +282,77 @@ fn decide(plan: &Plan, script: &[Line]) -> Replay<Seen> {
     fail("it never ends")
 }
 
-/// Answers by the script, from its next line on.
-#[derive(Clone)]
-struct Scripted {
-    script: Rc<[Line]>,
-    calls: Rc<RefCell<usize>>,
-}
+/// How scenarios call the attempts that have reached the service.
+const SERVICE_CALLS: [&str; 7] = [
+    "service_calls",
+    "executions",
+    "calls",
+    "inner_calls",
+    "upstream_calls",
+    "backend_calls",
+    "invocations",
+];
+/// And those that the breaker has refused.
+const REFUSED: [&str; 3] = ["rejected", "rejections", "refused"];
+const STATE: [&str; 3] = ["state", "breaker_state", "circuit_state"];
+/// What a call that ended with a refusal may be called.
+const OPEN: [&str; 6] =
+    ["open", "circuit_open", "breaker_open", "circuit_breaker_open", "rejected", "refused"];
 
-impl Service<()> for Scripted {
-    type Response = Line;
-    type Error = Error<Infallible>;
-    type Future = Pin<Box<dyn Future<Output = Result<Line, Error<Infallible>>>>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
+pub(super) fn compare(seen: &Seen, expect: &Value) -> Replay {
+    if expect.is_null() {
+        return Ok(());
     }
-
-    fn call(&mut self, (): ()) -> Self::Future {
-        let line = at(&self.script, self.calls.replace_with(|calls| *calls + 1));
-        Box::pin(async move {
-            tokio::time::advance(line.took).await;
-            Ok(line)
-        })
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ByLine;
-
-impl Classify<Line, Error<Infallible>> for ByLine {
-    fn classify(&self, result: &Result<Line, Error<Infallible>>) -> Outcome {
-        result.as_ref().map_or(Outcome::Ignored, |line| line.outcome)
-    }
-
-    fn hint(&self, result: &Result<Line, Error<Infallible>>) -> Option<Hint> {
-        result.as_ref().ok().and_then(|line| line.hint)
-    }
-}
-
-fn call(plan: &Plan, script: &[Line]) -> Replay<Seen> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime without any input").block_on(async {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let log = told.clone();
-        let options = Options::new().observer(move |event: &Event| {
-            log.lock().expect("whole").push(*event);
-        });
-        let retry = RetryLayer::with(plan.config.clone(), options).expect("validated before");
-        let calls = Rc::new(RefCell::new(0));
-        let service = Scripted { script: script.into(), calls: calls.clone() };
-        let mut circuit = None;
-        let below = match &plan.breaker {
-            None => Either::Right(service),
-            Some(breaker) => match CircuitBreakerLayer::new(breaker.config.clone()) {
-                Err(error) => return skip(format!("configuration refused: {error}")),
-                Ok(layer) => {
-                    circuit = Some(layer.circuit().clone());
-                    let layer = layer.classify_with(ByLine);
-                    Either::Left(layer.layer(service))
-                }
-            },
-        };
-        let start = portcullis::clock::tokio_now();
-        let call = retry.classify_with(ByLine).layer(below).oneshot(());
-        let answer = match plan.deadline {
-            None => call.await,
-            Some(after) => deadline::within(after, call).await,
-        };
-        let mut seen = Seen {
-            elapsed: (portcullis::clock::tokio_now() - start).as_millis(),
-            service_calls: *calls.borrow() as u64,
-            refused: answer.is_err_and(|error| error.is_rejected()),
-            state: circuit.map_or_else(String::new, |circuit| circuit.state().to_string()),
-            ..Seen::default()
-        };
-        for event in told.lock().expect("whole").iter() {
-            match *event {
-                Event::Retrying { delay, .. } => seen.delays.push(delay.as_millis()),
-                Event::RetryEnded { attempts, end, .. } => {
-                    (seen.attempts, seen.end) = (attempts.into(), Some(end));
-                }
-                _ => {}
-            }
-        }
-        Ok(seen)
-    })
-}
-
-fn compare(seen: &Seen, expect: &Value) -> Replay {
-    let number = |key: &str, found: u128| match optional(expect, key, "expect")? {
-        Some(expected) if u128::from(expected) != found => {
+    let known = [
+        "attempts",
+        "result",
+        "error",
+        "delays_ms",
+        "elapsed_ms",
+        "transitions",
+        "metrics",
+        "breaker",
+    ];
+    only(expect, "expect", &[&known[..], &SERVICE_CALLS, &REFUSED, &STATE].concat())?;
+    let number = |key: &str, found: u64| match optional(expect, key, "expect")? {
+        Some(expected) if expected != found => {
             fail(format!("{key} is {found}, not {expected}: {seen:?}"))
         }
         _ => Ok(()),
     };
-    number("attempts", seen.attempts.into())?;
-    number("service_calls", seen.service_calls.into())?;
-    number("elapsed_ms", seen.elapsed)?;
-    if let Some(expected) = expect["delays_ms"].as_array() {
-        let expected: Vec<_> = expected.iter().filter_map(Value::as_u64).map(u128::from).collect();
-        if expected != seen.delays {
+    number("attempts", seen.attempts)?;
+    for key in SERVICE_CALLS {
+        number(key, seen.service_calls)?;
+    }
+    for key in REFUSED {
+        number(key, seen.attempts - seen.service_calls)?;
+    }
+    let delays = expect["delays_ms"].as_array();
+    if let Some(expected) = delays {
+        let same = |(found, expected): (&Duration, &Value)| {
+            expected.as_f64().is_some_and(|expected| same_ms(*found, expected))
+        };
+        let alike = expected.len() == seen.delays.len();
+        if !alike || !seen.delays.iter().zip(expected).all(same) {
             return fail(format!("delays_ms are {:?}, not {expected:?}", seen.delays));
         }
     }
-    for key in ["state", "breaker_state"] {
-        if expect[key].as_str().is_some_and(|state| state != seen.state) {
-            return fail(format!("{key} is {}, not {}", seen.state, expect[key]));
+    if let Some(expected) = expect["elapsed_ms"].as_f64() {
+        // Each delay with a part of a millisecond may have been rounded.
+        let parts =
+            seen.delays.iter().filter(|delay| delay.subsec_nanos() % 1_000_000 != 0).count();
+        let off = (seen.elapsed.as_secs_f64() * 1e3 - expected).abs();
+        if off > parts as f64 + 1e-3 {
+            return fail(format!("elapsed_ms is {:?}, not {expected}", seen.elapsed));
         }
+    }
+    compare_breaker(seen, expect)?;
+    if let Some(breaker) = expect.get("breaker") {
+        only(breaker, "expect.breaker", &["state", "transitions", "metrics"])?;
+        compare_breaker(seen, breaker)?;
+    }
+    if expect["error"].as_str().is_some_and(|error| OPEN.contains(&error) != seen.refused) {
+        return fail(format!("error is not {}: {seen:?}", expect["error"]));
     }
     let Some(expected) = expect["result"].as_str() else { return Ok(()) };
     let found = match seen.end {
@@ -348,7 +360,28 @@ fn compare(seen: &Seen, expect: &Value) -> Replay {
         Some(end) => end.as_str(),
         None => "nothing",
     };
-    let same = found == expected
-        || seen.refused && matches!(expected, "open" | "circuit_open" | "rejected");
+    let same = found == expected || seen.refused && OPEN.contains(&expected);
     if same { Ok(()) } else { fail(format!("result is {found}, not {expected}: {seen:?}")) }
+}
+
+fn compare_breaker(seen: &Seen, expect: &Value) -> Replay {
+    for key in STATE {
+        if expect[key].as_str().is_some_and(|state| state != seen.state) {
+            return fail(format!("{key} is {}, not {}", seen.state, expect[key]));
+        }
+    }
+    if expect.get("transitions").is_some_and(|expected| *expected != json!(seen.transitions)) {
+        return fail(format!("transitions are {:?}", seen.transitions));
+    }
+    let metrics = expect.get("metrics").unwrap_or(&Value::Null);
+    if !metrics.is_null() {
+        let names = ["calls", "failures", "successes", "slow"];
+        only(metrics, "metrics", &names)?;
+        for (name, found) in names.into_iter().zip(seen.counts) {
+            if optional(metrics, name, "metrics")?.is_some_and(|expected| expected != found) {
+                return fail(format!("{name} is {found}, not {}", metrics[name]));
+            }
+        }
+    }
+    Ok(())
 }

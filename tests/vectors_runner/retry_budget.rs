@@ -6,8 +6,8 @@ use portcullis::{BudgetConfig, policy::budget::Budget};
 use serde_json::Value;
 
 use super::{
-    Replay, Stop, Verdict, VirtualClock, fail, fraction, members, number, only, skip, small, times,
-    word,
+    Replay, Stop, Verdict, VirtualClock, fail, fraction, members, number, only, parts, skip, small,
+    times, word,
 };
 
 pub(super) fn replay(scenario: &Value) -> Verdict {
@@ -41,6 +41,10 @@ pub(super) fn config(given: &Value) -> Replay<BudgetConfig> {
     }
 }
 
+/// How scenarios call the answer to a retry, and what is left.
+const ALLOWED: [&str; 4] = ["allowed", "admitted", "retry_allowed", "may_retry"];
+const TOKENS: [&str; 4] = ["tokens", "balance", "available", "remaining"];
+
 /// What a step is for the budget.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Act {
@@ -55,14 +59,14 @@ enum Act {
 }
 
 fn run(scenario: &Value) -> Replay {
-    only(scenario, "scenario", &["id", "kind", "desc", "source", "features", "config", "steps"])?;
+    parts(scenario, &["steps"])?;
     let config = config(&scenario["config"])?;
     let Some(steps) = scenario["steps"].as_array() else { return skip("no steps") };
     let mut acts = Vec::new();
     for step in steps {
         acts.push(act(step, config)?);
         if let Some(expect) = step.get("expect") {
-            only(expect, "expect", &["allowed", "tokens", "balance", "available"])?;
+            only(expect, "expect", &[&ALLOWED[..], &TOKENS].concat())?;
         }
     }
     if matches!(config, BudgetConfig::Grpc { .. }) && !acts.contains(&Act::Failure) {
@@ -75,12 +79,16 @@ fn run(scenario: &Value) -> Replay {
         Err(error) => return skip(format!("configuration refused: {error}")),
     };
     for (at, (step, act)) in steps.iter().zip(acts).enumerate() {
+        let mut answer = None;
         for _ in 0..times(step)? {
-            let allowed = apply(&budget, &mut clock, act)?;
-            if let (Some(expected), Some(found)) = (step["expect"]["allowed"].as_bool(), allowed) {
-                if expected != found {
-                    return fail(format!("step {at} {}: allowed is {found}", step["do"]));
-                }
+            answer = apply(&budget, &mut clock, act)?;
+        }
+        // Of a step that asks for no retry, it is whether one would be allowed.
+        let now = clock.now()?;
+        let found = answer.unwrap_or_else(|| budget.has_token(now));
+        for key in ALLOWED {
+            if step["expect"][key].as_bool().is_some_and(|expected| expected != found) {
+                return fail(format!("step {at} {}: {key} is {found}", step["do"]));
             }
         }
         check(&budget, clock.now()?, &step["expect"]).map_err(|stop| match stop {
@@ -95,26 +103,22 @@ fn act(step: &Value, config: BudgetConfig) -> Replay<Act> {
     let what = word(step, "do", "a step")?;
     let known: &[&str] = match what {
         "advance" => &["do", "ms", "times", "expect"],
-        "call" => &["do", "outcome", "times", "expect"],
+        "call" | "request" => &["do", "outcome", "times", "expect"],
         _ => &["do", "times", "expect"],
     };
     only(step, &format!("step `{what}`"), known)?;
-    let asks = |act| match step["expect"]["allowed"].is_boolean() {
-        true => skip(format!("`allowed` of a step `{what}`")),
-        false => Ok(act),
-    };
     match (what, config) {
-        ("advance", _) => asks(Act::Advance(number(step, "ms", "advance")?)),
-        ("check", _) => asks(Act::Nothing),
+        ("advance", _) => Ok(Act::Advance(number(step, "ms", "advance")?)),
+        ("check", _) => Ok(Act::Nothing),
         ("retry", _) => Ok(Act::Retry),
         ("failure", _) => Ok(Act::Failure),
-        ("success", _) => asks(Act::Success),
-        ("request", _) => asks(Act::Call),
-        ("call", BudgetConfig::Share { .. }) => asks(Act::Call),
+        ("success", _) => Ok(Act::Success),
+        ("request", _) => Ok(Act::Call),
+        ("call", BudgetConfig::Share { .. }) => Ok(Act::Call),
         ("call", _) => match word(step, "outcome", "a call")? {
-            "success" => asks(Act::Success),
+            "success" => Ok(Act::Success),
             "failure" => Ok(Act::Failure),
-            "fatal" | "ignored" => asks(Act::Nothing),
+            "fatal" | "ignored" => Ok(Act::Nothing),
             other => skip(format!("outcome:{other}")),
         },
         (other, _) => skip(format!("unknown step `{other}`")),
@@ -139,13 +143,14 @@ fn check(budget: &Budget, now: Instant, expect: &Value) -> Replay {
         return Ok(());
     }
     for (name, expected) in members(expect, "expect")? {
-        let found = match name.as_str() {
-            "allowed" => continue,
-            "tokens" => budget.snapshot(now).tokens,
-            _ => budget.balance(now) as f64,
-        };
-        if expected.as_f64().is_none_or(|expected| (found - expected).abs() > 1e-6) {
-            return fail(format!("{name} is {found}, not {expected}"));
+        if !TOKENS.contains(&name.as_str()) {
+            continue;
+        }
+        // Given whole, or with a part of a token.
+        let (exact, whole) = (budget.snapshot(now).tokens, budget.balance(now) as f64);
+        let near = |found: f64| expected.as_f64().is_some_and(|e| (found - e).abs() <= 1e-6);
+        if !near(exact) && !near(whole) {
+            return fail(format!("{name} is {exact}, not {expected}"));
         }
     }
     Ok(())

@@ -5,11 +5,11 @@ use std::time::Duration;
 use portcullis::{Window, policy::window::Rolling};
 use serde_json::Value;
 
-use super::{Replay, Stop, Verdict, fail, members, number, only, skip, small, times, word};
+use super::{Replay, Stop, Verdict, fail, members, number, only, parts, skip, small, times, word};
 
 /// What this library's window is called where a scenario lists the models that it fails under:
 /// buckets aligned to the time at which the window was made.
-const OURS: [&str; 2] = ["aligned", "aligned@0"];
+const OURS: [&str; 3] = ["aligned", "aligned@0", "aligned@0.0"];
 
 pub(super) fn replay(scenario: &Value) -> Verdict {
     match run(scenario) {
@@ -27,31 +27,22 @@ pub(super) fn replay(scenario: &Value) -> Verdict {
 }
 
 fn run(scenario: &Value) -> Replay {
-    let known = [
-        "id",
-        "kind",
-        "desc",
-        "source",
-        "features",
-        "sensitive_to",
-        "reference_model",
-        "fails_under",
-        "config",
-        "steps",
-    ];
-    only(scenario, "scenario", &known)?;
+    parts(scenario, &["steps"])?;
     let Some(steps) = scenario["steps"].as_array() else { return skip("no steps") };
     for step in steps {
         check_schema(step)?;
     }
-    let mut window = Rolling::new(shape(&scenario["config"])?);
+    let mut window = Rolling::new(shape(&scenario["config"], steps)?);
     let mut now_ms: u64 = 0;
     for (at, step) in steps.iter().enumerate() {
         for _ in 0..times(step)? {
             match word(step, "do", "a step")? {
                 "record" => {
                     let slow = step["slow"].as_bool().unwrap_or(false);
-                    window.record(nanos(now_ms), step["outcome"] == "failure", slow);
+                    let failure = step["outcome"] == "failure" || step["outcome"] == "panic";
+                    if step["outcome"] != "ignored" {
+                        window.record(nanos(now_ms), failure, slow);
+                    }
                 }
                 "advance" => now_ms = now_ms.saturating_add(number(step, "ms", "advance")?),
                 "reset" => window.clear(),
@@ -75,14 +66,15 @@ fn check_schema(step: &Value) -> Replay {
         other => return skip(format!("unknown step `{other}`")),
     };
     only(step, &format!("step `{what}`"), known)?;
-    if what == "record" && !matches!(step["outcome"].as_str(), Some("success" | "failure")) {
+    let outcomes = ["success", "failure", "panic", "ignored"];
+    if what == "record" && !step["outcome"].as_str().is_some_and(|o| outcomes.contains(&o)) {
         return skip(format!("outcome:{}", step["outcome"]));
     }
     let known = ["calls", "failures", "successes", "slow", "failure_rate", "slow_rate"];
     step.get("expect").map_or(Ok(()), |expect| only(expect, "expect", &known))
 }
 
-fn shape(config: &Value) -> Replay<Window> {
+fn shape(config: &Value, steps: &[Value]) -> Replay<Window> {
     match word(config, "kind", "window")? {
         "count" => {
             only(config, "window", &["kind", "size"])?;
@@ -94,6 +86,12 @@ fn shape(config: &Value) -> Replay<Window> {
                 length: Duration::from_millis(number(config, "length_ms", "window")?),
                 buckets: small(config, "buckets", "window")?,
             })
+        }
+        // The last N results are all there are when there are no more than N.
+        "lifetime" => {
+            only(config, "window", &["kind"])?;
+            let calls = steps.iter().map(times).sum::<Replay<u64>>()?.clamp(1, 1 << 20);
+            Ok(Window::count(calls as u32))
         }
         kind => skip(format!("window:{kind}")),
     }

@@ -1,24 +1,30 @@
-//! What the parts of a call cost on this machine, without any breaker: no breaker that needs such a part
-//! can cost less.
+//! What the parts of a call cost on this machine, without any policy: none that needs such a part can
+//! cost less.
 
 use std::{
+    future::Future as _,
     hint::black_box,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Waker},
+    time::Duration,
 };
 
 use portcullis::clock::{ClockFn, quanta_now, tokio_now};
+use tokio::{sync::Semaphore, time::sleep};
 
 use crate::{
-    Batch, Panel, Subject,
-    service::{Errors, Fault, answer, calls},
+    Batch, NONE, Subject,
+    panel::Panel,
+    service::{Errors, Fault, answer, calls, runtime},
 };
 
 /// All parts.
 pub fn subjects() -> Vec<Subject> {
-    let part = |name, what, make| Subject::new(name, "no breaker", Panel::Floor, what, make);
+    let part = |name, what, make| Subject::new(name, NONE, Panel::Floor, what, make);
     vec![
         part("floor-call", "the service behind two atomic loads and their branches", loads),
         part("floor-clock", "tokio's clock, and the time since an instant", || time(tokio_now)),
@@ -29,6 +35,14 @@ pub fn subjects() -> Vec<Subject> {
             let arc = Arc::new(0_u64);
             Box::new(move |calls| repeat(calls, || drop(black_box(arc.clone()))))
         }),
+        part("floor-semaphore", "tokio's semaphore: an owned permit, taken and given back", || {
+            let semaphore = Arc::new(Semaphore::new(1_000));
+            Box::new(move |calls| {
+                repeat(calls, || drop(black_box(Arc::clone(&semaphore).try_acquire_owned())));
+            })
+        }),
+        part("floor-timer", "tokio's timer, made and dropped", || timer(false)),
+        part("floor-timer-started", "tokio's timer, made, started and dropped", || timer(true)),
         part("floor-exchange", "a number counted down by compare-and-swap", exchange),
         part(
             "floor-time-layer",
@@ -74,6 +88,20 @@ fn time(clock: ClockFn) -> Batch {
     Box::new(move |calls| {
         repeat(calls, || {
             black_box(clock().saturating_duration_since(origin));
+        });
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "what tokio's timer costs is the question")]
+fn timer(started: bool) -> Batch {
+    Box::new(move |calls| {
+        let _inside = runtime().enter();
+        let mut cx = Context::from_waker(Waker::noop());
+        repeat(calls, || {
+            let timer = pin!(sleep(Duration::from_secs(30)));
+            if started {
+                let _ = black_box(timer.poll(&mut cx));
+            }
         });
     })
 }

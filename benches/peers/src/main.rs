@@ -1,30 +1,25 @@
-//! Measures portcullis' circuit breaker beside those of other crates. `--help` says how.
+//! Measures portcullis' policies beside those of other crates. `--help` says how.
 
-use std::{
-    collections::HashMap,
-    env,
-    error::Error,
-    fs,
-    process::{Command, ExitCode, Stdio},
-};
+use std::{env, error::Error, fs, process::ExitCode};
 
 use peers::{
-    growth,
+    counted, growth,
     measure::{self, Plan},
-    ours,
+    panel::Group,
     report::{self, Findings},
-    rivals, subjects,
+    subjects, targets,
 };
 
 const HELP: &str = "\
-Measures portcullis' circuit breaker beside those of other crates, in one run.
+Measures portcullis' policies beside those of other crates, in one run.
 
-cargo run --release -p peers                 measures, prints, writes RESULTS.md: half a minute
-cargo run --release -p peers -- --quick      a few seconds; prints only
-cargo run --release -p peers -- --list       the subjects' names
+cargo run --release -p peers                 measures, prints, writes RESULTS.md: some minutes
+cargo run --release -p peers -- --quick      half a minute; prints only
+cargo run --release -p peers -- --list       the groups, and the subjects of each
 
 Options:
   --rounds <n>                batches per subject
+  --only <group>              measures one group; prints only
   --only <subject> --iters <n>
                               makes that many calls of one subject and measures nothing
 
@@ -36,7 +31,7 @@ difference in calls leaves out what starting costs.
       target/release/peers --only recloser-call --iters $n 2>&1 | grep Collected
   done
 
-Allocations alone: cargo run --release -p peers --bin allocations
+Allocations and bytes per key alone: cargo run --release -p peers --bin allocations
 ";
 
 #[derive(Default)]
@@ -79,61 +74,49 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let arguments = arguments()?;
-    let subjects = subjects();
     if arguments.help {
         print!("{HELP}");
         return Ok(());
     }
+    let mut only = None;
+    if let Some(name) = &arguments.only {
+        if let Some(calls) = arguments.iters {
+            return one(name, calls);
+        }
+        let group = Group::named(name);
+        only = Some(group.ok_or_else(|| format!("no group is called {name}; try --list"))?);
+    }
+    let subjects = subjects(only);
     if arguments.list {
-        subjects.iter().for_each(|subject| println!("{}", subject.name));
+        for subject in subjects {
+            println!("{:10} {}", subject.panel.group().name(), subject.name);
+        }
         return Ok(());
     }
-    if let Some(name) = arguments.only {
-        let subject = subjects.iter().find(|subject| subject.name == name);
-        let subject = subject.ok_or_else(|| format!("no subject is called {name}; try --list"))?;
-        (subject.make)()(arguments.iters.ok_or("--only needs --iters")?);
-        return Ok(());
+    if only.is_none() {
+        let unknown = targets::unknown(&subjects);
+        if !unknown.is_empty() {
+            return Err(format!("to be compared, and no subject: {}", unknown.join(", ")).into());
+        }
     }
 
     let mut plan = if arguments.quick { Plan::QUICK } else { Plan::FULL };
     plan.rounds = arguments.rounds.unwrap_or(plan.rounds);
-    // The largest window takes one of the peers some ten seconds to fill.
-    let mut sizes = vec![100, 1_000, 10_000, 100_000];
-    if arguments.quick {
-        sizes.truncate(3);
-    }
-    let mut series = ours::growth();
-    series.extend(rivals::growth());
-
     let (costs, rounds) = measure::run(&subjects, plan);
-    let curves = growth::run(&series, &sizes);
-    let findings = Findings::new(rounds, costs, allocations(), sizes, curves).markdown();
+    let growth = growth::run(only, arguments.quick);
+    let findings = Findings::new(rounds, costs, counted::ask(only), growth).markdown();
     print!("{findings}");
-    if !arguments.quick {
+    // What is written down is of one run.
+    if !arguments.quick && only.is_none() {
         fs::write(report::folder().join("RESULTS.md"), findings)?;
     }
     Ok(())
 }
 
-/// Asks the program that counts. Without an answer the report says so by leaving the column empty.
-fn allocations() -> HashMap<String, f64> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["run", "--quiet", "--release", "--package", "peers", "--bin", "allocations"])
-        .stderr(Stdio::inherit())
-        .output();
-    match output {
-        Ok(output) if output.status.success() => {
-            let text = String::from_utf8_lossy(&output.stdout);
-            let pair = |line: &str| {
-                let (name, count) = line.split_once('\t')?;
-                Some((name.to_owned(), count.parse().ok()?))
-            };
-            text.lines().filter_map(pair).collect()
-        }
-        _ => {
-            eprintln!("allocations were not counted; --help has the command that does");
-            HashMap::new()
-        }
-    }
+/// Makes so many calls of one subject.
+fn one(name: &str, calls: u64) -> Result<(), Box<dyn Error>> {
+    let subject = subjects(None).into_iter().find(|subject| subject.name == name);
+    let subject = subject.ok_or_else(|| format!("no subject is called {name}; try --list"))?;
+    (subject.make)()(calls);
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use std::{thread, time::Duration};
 
 use crate::{
-    Batch, Panel, Subject,
+    Batch, Subject,
     pair::Pair,
     progress::{Progress, now},
     service::{Errors, answer, calls},
@@ -23,7 +23,7 @@ pub struct Plan {
     pub limit: Duration,
     /// About how long a batch takes; the number of calls follows from it.
     pub batch: Duration,
-    /// Calls per batch in the runtime's panel: the same number for all, so that starting the tasks
+    /// Calls per batch in a runtime's panel: the same number for all, so that starting the tasks
     /// costs all the same, and many, because the workers need some time until both are busy.
     pub runtime_calls: u64,
 }
@@ -39,7 +39,7 @@ impl Plan {
     /// For a check that everything still runs.
     pub const QUICK: Self = Self {
         rounds: 20,
-        limit: Duration::from_secs(3),
+        limit: Duration::from_secs(12),
         batch: Duration::from_millis(1),
         runtime_calls: 32_000,
     };
@@ -51,9 +51,9 @@ impl Plan {
 pub struct Cost {
     /// The subject.
     pub subject: Subject,
-    /// On one thread; in the runtime's panel, time passed per call of all tasks together.
+    /// On one thread; in a runtime's panel, time passed per call of all tasks together.
     pub one: f64,
-    /// On each of two threads that share the breaker. None in the runtime's panel.
+    /// On each of two threads that share the subject. None in a runtime's panel.
     pub two: Option<f64>,
 }
 
@@ -71,7 +71,7 @@ fn measure<'a>(
     plan: Plan,
     pair: &Pair<'a>,
 ) -> (Vec<Cost>, u32) {
-    let runtime = |i: usize| subjects[i].panel == Panel::Runtime;
+    let runtime = |i: usize| subjects[i].panel.in_runtime();
     let mut calls = Vec::with_capacity(batches.len());
     pair.wake(idle);
     for (i, batch) in batches.iter().enumerate() {

@@ -1,7 +1,6 @@
 //! The Markdown that the README quotes.
 
 use std::{
-    collections::HashMap,
     env,
     fmt::Write as _,
     fs,
@@ -10,7 +9,14 @@ use std::{
     thread::available_parallelism,
 };
 
-use crate::{Panel, growth::Curve, measure::Cost, targets::outcomes};
+use crate::{
+    counted::Counted,
+    growth::Curves,
+    measure::Cost,
+    memory::{SIZES, stores},
+    panel::Panel,
+    targets::{bytes, outcomes},
+};
 
 /// With fewer rounds a median means little.
 const ENOUGH: u32 = 15;
@@ -23,36 +29,31 @@ pub struct Findings {
     pub rounds: u32,
     /// Nanoseconds per call.
     pub costs: Vec<Cost>,
-    /// Allocations per call by subject, where they could be counted.
-    pub allocations: HashMap<String, f64>,
-    /// The sizes of the growth curves.
-    pub sizes: Vec<u32>,
-    /// Cost per call against calls in the window.
-    pub growth: Vec<Curve>,
+    /// Allocations per call and bytes per key, where they could be counted.
+    pub counted: Counted,
+    /// Cost per call against what a policy has gathered.
+    pub growth: Vec<Curves>,
 }
 
 impl Findings {
     /// All of them together.
-    pub fn new(
-        rounds: u32,
-        costs: Vec<Cost>,
-        allocations: HashMap<String, f64>,
-        sizes: Vec<u32>,
-        growth: Vec<Curve>,
-    ) -> Self {
-        Self { rounds, costs, allocations, sizes, growth }
+    pub fn new(rounds: u32, costs: Vec<Cost>, counted: Counted, growth: Vec<Curves>) -> Self {
+        Self { rounds, costs, counted, growth }
     }
 
     /// The whole report.
     pub fn markdown(&self) -> String {
-        let mut out = String::from("# Breakers side by side\n");
+        let mut out = String::from("# Policies side by side\n");
         // Writing to a `String` cannot fail.
         let _ = self.preface(&mut out);
         let _ = self.ratios(&mut out);
         for panel in Panel::ALL {
             let _ = self.panel(&mut out, panel);
         }
-        let _ = self.growth(&mut out);
+        let _ = self.bytes(&mut out);
+        for curves in &self.growth {
+            let _ = grown(&mut out, curves);
+        }
         out
     }
 
@@ -87,7 +88,7 @@ only the ratios within one run hold anywhere else.
 
 Lower is better. In brackets: the target, and whether this run met it.
 
-| work | ours | theirs | 1 thread, or the runtime | 2 threads, one breaker |
+| work | ours | theirs | 1 thread, or the runtime | 2 threads, one instance |
 |---|---|---|---:|---:|"
         )?;
         for outcome in outcomes(&self.costs) {
@@ -103,29 +104,28 @@ Lower is better. In brackets: the target, and whether this run met it.
                 two.map_or_else(|| "–".into(), |(ratio, most)| verdict(ratio, most)),
             )?;
         }
+        for (ours, peer, keys, ratio) in bytes(&self.counted, &SIZES) {
+            let work = format!("keyed: heap bytes per key, {keys} keys");
+            writeln!(out, "| {work} | `{ours}` | `{peer}` | {} | – |", verdict(ratio, 1.0))?;
+        }
         Ok(())
     }
 
     fn panel(&self, out: &mut String, panel: Panel) -> std::fmt::Result {
-        let (unit, note) = match panel {
-            Panel::Runtime => (
-                "ns per call",
-                "2 workers, 64 tasks with a clone each: time passed over calls made.\n\n",
-            ),
-            _ => ("1 thread, ns", ""),
-        };
-        let title = panel.title();
+        let costs: Vec<_> = self.costs.iter().filter(|cost| cost.subject.panel == panel).collect();
+        if costs.is_empty() {
+            return Ok(());
+        }
+        heading(out, panel.title(), panel.note())?;
+        let unit = if panel.in_runtime() { "ns per call" } else { "1 thread, ns" };
         writeln!(
             out,
-            "
-## {title}
-
-{note}| subject | crate | configuration | {unit} | 2 threads, ns each | allocations |
+            "| subject | crate | configuration | {unit} | 2 threads, ns each | allocations |
 |---|---|---|---:|---:|---:|"
         )?;
-        for cost in self.costs.iter().filter(|cost| cost.subject.panel == panel) {
+        for cost in costs {
             let subject = cost.subject;
-            let allocations = self.allocations.get(subject.name);
+            let allocations = self.counted.calls.get(subject.name);
             writeln!(
                 out,
                 "| `{}` | {} | {} | {} | {} | {} |",
@@ -140,30 +140,52 @@ Lower is better. In brackets: the target, and whether this run met it.
         Ok(())
     }
 
-    fn growth(&self, out: &mut String) -> std::fmt::Result {
-        write!(
+    fn bytes(&self, out: &mut String) -> std::fmt::Result {
+        if self.counted.bytes.is_empty() {
+            return Ok(());
+        }
+        heading(
             out,
-            "
-## Cost per call against calls in the window
-
-Nanoseconds on one thread; every hundredth call fails. Time windows are an hour long, so that they
-hold every call made.
-
-| N |"
+            "Keyed rate limiter: heap bytes per key",
+            "What is held once so many keys have been seen, over their number.",
         )?;
-        for size in &self.sizes {
+        write!(out, "| store | crate, keys |")?;
+        for size in SIZES {
             write!(out, " {size} |")?;
         }
-        writeln!(out, "\n|---|{}", "---:|".repeat(self.sizes.len()))?;
-        for curve in &self.growth {
-            write!(out, "| {} |", curve.series.name)?;
-            for cost in &curve.costs {
-                write!(out, " {} |", nanos(*cost))?;
+        writeln!(out, "\n|---|---|{}", "---:|".repeat(SIZES.len()))?;
+        for store in stores(None) {
+            write!(out, "| `{}` | {} |", store.name, store.what)?;
+            for size in SIZES {
+                let bytes = self.counted.bytes.get(&(store.name.to_owned(), size));
+                write!(out, " {} |", bytes.map_or_else(|| "–".into(), |bytes| bytes.to_string()))?;
             }
             writeln!(out)?;
         }
         Ok(())
     }
+}
+
+fn grown(out: &mut String, curves: &Curves) -> std::fmt::Result {
+    heading(out, curves.axis.title(), curves.axis.note())?;
+    write!(out, "| N |")?;
+    for size in &curves.sizes {
+        write!(out, " {size} |")?;
+    }
+    writeln!(out, "\n|---|{}", "---:|".repeat(curves.sizes.len()))?;
+    for (series, costs) in &curves.costs {
+        write!(out, "| {} |", series.name)?;
+        for cost in costs {
+            write!(out, " {} |", nanos(*cost))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn heading(out: &mut String, title: &str, note: &str) -> std::fmt::Result {
+    writeln!(out, "\n## {title}\n")?;
+    if note.is_empty() { Ok(()) } else { writeln!(out, "{note}\n") }
 }
 
 fn nanos(value: f64) -> String {
@@ -200,10 +222,24 @@ fn versions() -> Vec<(&'static str, String)> {
         let line = entry.lines().find_map(|line| line.strip_prefix("version = "))?;
         Some(line.trim_matches('"').to_owned())
     };
-    ["portcullis", "recloser", "failsafe", "seatbelt", "tower-resilience-circuitbreaker"]
-        .into_iter()
-        .map(|name| (name, version(name).unwrap_or_else(|| "unknown".into())))
-        .collect()
+    [
+        "portcullis",
+        "failsafe",
+        "governor",
+        "recloser",
+        "seatbelt",
+        "tower",
+        "tower-resilience-bulkhead",
+        "tower-resilience-circuitbreaker",
+        "tower-resilience-fallback",
+        "tower-resilience-ratelimiter",
+        "tower-resilience-retry",
+        "tower-resilience-timelimiter",
+        "tower_governor",
+    ]
+    .into_iter()
+    .map(|name| (name, version(name).unwrap_or_else(|| "unknown".into())))
+    .collect()
 }
 
 fn lock_file(from: &Path) -> Option<String> {

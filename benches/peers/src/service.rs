@@ -14,7 +14,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 use tower_service::Service;
 
-use crate::Batch;
+use crate::{Batch, keys::Walk};
 
 /// The request that fails; every other one is answered with itself.
 pub const FAIL: u64 = u64::MAX;
@@ -22,7 +22,7 @@ pub const FAIL: u64 = u64::MAX;
 /// How many tasks share the service in the runtime's panel.
 pub const TASKS: u64 = 64;
 
-/// What can go wrong with a call, for breakers that have no error type of their own.
+/// What can go wrong with a call, for policies that have no error type of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -30,6 +30,8 @@ pub enum Fault {
     Service,
     /// The breaker refused.
     Open,
+    /// The timeout ended the call.
+    Late,
 }
 
 impl fmt::Display for Fault {
@@ -37,6 +39,7 @@ impl fmt::Display for Fault {
         f.write_str(match self {
             Self::Service => "the service failed",
             Self::Open => "the breaker is open",
+            Self::Late => "the service took too long",
         })
     }
 }
@@ -92,12 +95,23 @@ pub fn calls<R>(errors: Errors, call: impl Fn(u64) -> R + Send + Sync + 'static)
     })
 }
 
-/// A subject that is a Tower service: each batch calls a clone of its own.
+/// A subject that is asked for one key after another.
+pub fn walked<R>(walk: Walk, call: impl Fn(u64) -> R + Send + Sync + 'static) -> Batch {
+    Box::new(move |calls| {
+        walk.each(calls, |key| {
+            black_box(&call(key));
+        });
+    })
+}
+
+/// A subject that is a Tower service: each batch calls a clone of its own, from where timers can be
+/// made.
 pub fn layer<S>(errors: Errors, service: S) -> Batch
 where
     S: Service<u64> + Clone + Send + Sync + 'static,
 {
     Box::new(move |calls| {
+        let _inside = runtime().enter();
         let mut service = service.clone();
         errors.each(calls, |request| {
             black_box(&one_call(&mut service, request));
@@ -113,16 +127,21 @@ pub fn one_call<S: Service<u64>>(service: &mut S, request: u64) -> Result<S::Res
 }
 
 /// Polls a future until it is ready, with a waker that does nothing: a runtime would add its own
-/// cost to every row. Nothing here waits, except for the other thread to leave a lock.
+/// cost to every row. Nothing here waits, except for the other thread to leave a lock; a service that
+/// is pending once is asked again without the pause that a wait begins with.
 #[inline]
 pub fn drive<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut cx = Context::from_waker(Waker::noop());
+    let mut polls = 0_u32;
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        spin_loop();
+        polls += 1;
+        if polls > 1 {
+            spin_loop();
+        }
     }
 }
 
@@ -147,8 +166,8 @@ impl Service<u64> for AtOnce {
     }
 }
 
-/// The service under a layer in the runtime's panel: its task goes to the back of the queue once
-/// before the answer is there.
+/// The service under a layer in a runtime, or under a timeout: it is pending once before the answer
+/// is there. In a runtime its task then goes to the back of the queue.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct AfterYield;
@@ -200,7 +219,7 @@ pub fn runtime() -> &'static Runtime {
     &RUNTIME
 }
 
-/// A subject of the runtime's panel: [`TASKS`] tasks, each with a clone, share the calls.
+/// A subject of a runtime's panel: [`TASKS`] tasks, each with a clone, share the calls.
 pub fn tasks<S>(service: S) -> Batch
 where
     S: Service<u64, Future: Send, Response: Send, Error: Send> + Clone + Send + Sync + 'static,

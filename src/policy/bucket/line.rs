@@ -15,7 +15,7 @@ use super::{
     Bucket, Refusal,
     config::RateLimitConfig,
     planned::Reservation,
-    rate::{Ask, Rate},
+    rate::{Ask, Rate, told_anew},
     refusal,
 };
 use crate::error::{ConfigError, Reason};
@@ -25,9 +25,6 @@ pub(crate) type Ticket = u64;
 
 /// The turn of a call that has no tokens and cannot get any: it is refused when it asks.
 const NEVER: u128 = u128::MAX;
-
-/// The turn of a call that had come before the rate was changed.
-const ANY_TIME: u128 = 0;
 
 #[derive(Debug)]
 pub(crate) struct Line<T> {
@@ -40,9 +37,8 @@ pub(crate) struct Line<T> {
 #[derive(Debug)]
 struct Place<T> {
     ticket: Ticket,
-    /// When its turn comes, in units since the bucket was made.
+    /// When its turn comes, in units.
     due: u128,
-    /// Zero once nothing of them can be given back.
     tokens: u64,
     /// How many reservations were made by hand before it.
     behind: u64,
@@ -99,7 +95,7 @@ impl<T> Line<T> {
         let ticket = self.next;
         if planned.wait() > Duration::ZERO {
             self.next += 1;
-            let (due, behind) = (planned.due, self.by_hand);
+            let (due, behind) = (planned.turn(), self.by_hand);
             let place = Place { ticket, due, tokens, behind, told_anew: false, asleep: None };
             self.places.push_back(place);
         }
@@ -153,16 +149,23 @@ impl<T> Line<T> {
         let taken = u128::from(tokens) * interval;
         let in_time = u128::from(rate.whole()).saturating_sub(taken);
         let lost = now.saturating_sub(due).saturating_sub(in_time);
-        if due == ANY_TIME || lost == 0 {
+        if lost == 0 {
             return;
         }
         let behind = self.places.range(at + 1..).filter(|place| place.is_to_come(now));
-        let behind: u128 = behind.map(|place| u128::from(place.tokens) * interval).sum();
+        let behind = behind.map(|place| u128::from(place.tokens) * interval).sum();
         let (moved, turn) = bucket.take_anew(lost, taken, behind, now);
-        self.places[at].due = turn;
+        let late = &mut self.places[at];
+        // It stands behind all whose tokens are taken by now.
+        (late.due, late.behind) = (turn, self.by_hand);
         for place in self.places.range_mut(at + 1..).filter(|place| place.is_to_come(now)) {
             place.due += moved;
         }
+    }
+
+    /// Lets a call go before its turn, on the tokens that it has taken.
+    pub(crate) fn go(&mut self, ticket: Ticket) -> Left<T> {
+        self.find(ticket).map_or_else(Left::default, |at| self.remove(at))
     }
 
     /// Gives a place up, and its tokens to those behind it and to the bucket.
@@ -179,15 +182,16 @@ impl<T> Line<T> {
             due => taken.min(u128::from(rate.whole()).saturating_sub(now - due)),
         };
         let left = self.remove(at);
-        self.move_up(bucket, at, behind, back, now);
+        self.move_up(bucket, due, behind, back);
         self.wake_first(left)
     }
 
-    /// Those from `at` on that stand between the same reservations made by hand move up; the tokens are the
-    /// bucket's only if none stands behind them.
-    fn move_up(&mut self, bucket: &Bucket, at: usize, behind: u64, units: u128, now: u128) {
-        let moving = self.places.range_mut(at..).filter(|place| place.behind == behind);
-        for place in moving.filter(|place| place.is_to_come(now)) {
+    /// Those whose turn comes after `due` and that stand between the same reservations made by hand move up;
+    /// the tokens are the bucket's only if none stands behind them.
+    fn move_up(&mut self, bucket: &Bucket, due: u128, behind: u64, units: u128) {
+        let moving = self.places.iter_mut().filter(|place| place.behind == behind);
+        // Those whose turn has come as well: they are so much later.
+        for place in moving.filter(|place| place.due > due && place.due < NEVER) {
             place.due = place.due.saturating_sub(units);
         }
         if self.by_hand == behind {
@@ -217,19 +221,18 @@ impl<T> Line<T> {
         number: u64,
         nanos: u64,
     ) -> Left<T> {
-        let at = self.places.partition_point(|place| place.behind < number);
-        if at == self.places.len() {
+        if self.places.iter().all(|place| place.behind < number) {
             bucket.cancel_at(reservation, nanos);
             return Left::default();
         }
-        if let Some((units, now)) = bucket.still_planned(&reservation, nanos) {
-            self.move_up(bucket, at, number, units.into(), now);
+        if let Some((units, due)) = bucket.still_planned(&reservation, nanos) {
+            self.move_up(bucket, due, number, units.into());
         }
         self.wake_first(Left::default())
     }
 
     /// Changes the rate. Everybody in line owes as many tokens as before, and what is left of the wait is
-    /// told anew; those whose turn had come keep it. Gives everybody to be woken.
+    /// told anew; those whose turn has come are as late as before, in tokens. Gives everybody to be woken.
     pub(crate) fn reconfigure(
         &mut self,
         bucket: &Bucket,
@@ -239,11 +242,13 @@ impl<T> Line<T> {
         let (_, now) = bucket.rate_at(nanos);
         let (from, to) = bucket.convert(config, nanos)?;
         let (_, then) = bucket.rate_at(nanos);
+        // What was lost to a smaller bucket is lost to a larger one.
+        let larger = u128::from(to.burst.saturating_sub(from.burst)) * u128::from(to.interval);
         for place in self.places.iter_mut().filter(|place| place.due < NEVER) {
-            match place.due.checked_sub(now).filter(|wait| *wait > 0) {
-                Some(wait) => place.due = then + told_anew(wait, from, to),
-                None => (place.due, place.tokens) = (ANY_TIME, 0),
-            }
+            place.due = match place.due.checked_sub(now) {
+                Some(wait) => then + told_anew(wait, from, to),
+                None => then.saturating_sub(told_anew(now - place.due, from, to) + larger),
+            };
             place.told_anew = true;
         }
         Ok(self.everybody())
@@ -256,7 +261,7 @@ impl<T> Line<T> {
             place.behind = self.by_hand;
             place.told_anew = true;
             let planned = bucket.reserve_at(place.tokens, None, nanos);
-            place.due = planned.map_or(NEVER, |planned| planned.due);
+            place.due = planned.map_or(NEVER, |planned| planned.turn());
         }
         self.everybody()
     }
@@ -293,9 +298,4 @@ impl<T> Place<T> {
     fn is_to_come(&self, now: u128) -> bool {
         self.due > now && self.due < NEVER
     }
-}
-
-/// A wait at another rate, rounded up.
-fn told_anew(wait: u128, from: Rate, to: Rate) -> u128 {
-    (wait * u128::from(to.interval)).div_ceil(u128::from(from.interval))
 }

@@ -56,7 +56,7 @@ pub use self::{
 };
 use crate::{
     error::{ConfigError, Reason},
-    policy::{Now, nanos},
+    policy::Now,
     sync::Mutex,
 };
 
@@ -184,6 +184,8 @@ impl Bucket {
         let to = config.rate()?;
         let mut plans = self.plans.lock();
         let from = self.word.see().rate;
+        let (seen, now) = self.see_under(&plans, nanos);
+        let now = planned::absolute(&seen, now);
         let told_anew = |seen: &Seen| {
             let full_at = from.convert(seen.ahead(nanos), 0, &to, 0);
             (full_at <= FURTHEST / 2).then_some(full_at)
@@ -193,7 +195,8 @@ impl Bucket {
             return Err(ConfigError::new("permits", config.permits, why));
         }
         if (from.scale, from.interval) != (to.scale, to.interval) {
-            plans.begin_anew();
+            let (seen, then) = self.see_under(&plans, nanos);
+            plans.change_rate(from, to, now, planned::absolute(&seen, then));
         }
         plans.config = config;
         Ok((from, to))
@@ -223,7 +226,7 @@ impl Bucket {
 
     #[inline(always)]
     pub(crate) fn nanos(&self, now: impl Now) -> u64 {
-        nanos(now.now().saturating_duration_since(self.base))
+        now.nanos_since(self.base)
     }
 
     /// The word and the time in its units.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Bucket, Refusal,
     config::RateLimitConfig,
-    rate::{Ask, Rate},
+    rate::{Ask, Rate, told_anew},
     refusal,
     word::{FURTHEST, Seen},
 };
@@ -20,16 +20,31 @@ pub(super) struct Plans {
     changes: u64,
     /// When the latest reservation may be used, or what is left of it after later ones were returned.
     latest: u128,
+    /// All tokens that were ever reserved, less those that were given back: how many were planned after a
+    /// reservation, at whatever rates.
+    total: u128,
+    /// Reservations up to this total give nothing back at another rate than their own: the bucket was
+    /// reset, or owed nothing any more, after they were made.
+    settled: u128,
 }
 
 impl Plans {
     pub(super) fn new(config: RateLimitConfig) -> Self {
-        Self { config, changes: 0, latest: 0 }
+        Self { config, changes: 0, latest: 0, total: 0, settled: 0 }
     }
 
+    /// The bucket is full again, whatever was planned.
     pub(super) fn begin_anew(&mut self) {
         self.changes += 1;
         self.latest = 0;
+        self.settled = self.total;
+    }
+
+    /// Another rate, from `now` in old units, which is `then` in new ones.
+    pub(super) fn change_rate(&mut self, from: Rate, to: Rate, now: u128, then: u128) {
+        self.changes += 1;
+        let left = self.latest.checked_sub(now);
+        self.latest = left.map_or(0, |left| then + told_anew(left, from, to));
     }
 }
 
@@ -41,12 +56,21 @@ pub struct Reservation {
     wait: Duration,
     tokens: u64,
     /// In units since the bucket was made, which no move of the origin changes.
-    pub(super) due: u128,
+    due: u128,
     taken: u64,
     changes: u64,
+    /// In nanoseconds since the bucket was made, whatever the rate becomes.
+    usable: u64,
+    /// All tokens that had been reserved with it.
+    total: u128,
 }
 
 impl Reservation {
+    /// When it may be used, as a line counts.
+    pub(super) fn turn(&self) -> u128 {
+        MADE + self.due
+    }
+
     /// How long to wait before using the tokens, from the time at which they were reserved.
     pub fn wait(&self) -> Duration {
         self.wait
@@ -106,13 +130,24 @@ impl Bucket {
                 return Err(refusal(seen.rate, ask));
             };
             if n == 0 || self.word.swap(seen, full_at) {
-                let due = absolute(&seen, now) + u128::from(wait);
+                let now = absolute(&seen, now);
+                let due = now + u128::from(wait);
                 if n > 0 {
+                    if plans.latest < now {
+                        plans.settled = plans.total;
+                    }
                     plans.latest = due;
+                    plans.total += u128::from(n);
                 }
-                let taken = n * seen.rate.interval;
-                let changes = plans.changes;
-                return Ok(Reservation { wait: in_time, tokens: n, due, taken, changes });
+                return Ok(Reservation {
+                    wait: in_time,
+                    tokens: n,
+                    due,
+                    taken: n * seen.rate.interval,
+                    changes: plans.changes,
+                    usable: nanos.saturating_add(crate::policy::nanos(in_time)),
+                    total: plans.total,
+                });
             }
             seen = self.word.see();
         }
@@ -120,52 +155,75 @@ impl Bucket {
 
     /// Gives a reservation's tokens back, less those that later reservations were planned with, since their
     /// waits stay: the rule of golang's `x/time/rate`. After its time this does nothing, for the tokens may
-    /// have been used; nor does it after a change of the rate, at which its wait was not planned.
+    /// have been used. After a change of the rate, which leaves its wait as it was, they come back as well,
+    /// except for what the bucket would have been too full to hold meanwhile.
     pub fn cancel(&self, reservation: Reservation, now: impl Now) {
         self.cancel_at(reservation, self.nanos(now));
     }
 
     pub(crate) fn cancel_at(&self, reservation: Reservation, nanos: u64) {
         let mut plans = self.plans.lock();
-        let Some(now) = self.planned_under(&plans, &reservation, nanos) else { return };
-        let Reservation { due, taken, .. } = reservation;
+        let Some(Planned { due, taken, now, rate }) =
+            self.planned_under(&plans, &reservation, nanos)
+        else {
+            return;
+        };
         let later = plans.latest.saturating_sub(due);
         let back = u64::try_from(u128::from(taken).saturating_sub(later)).unwrap_or(taken);
         if plans.latest == due {
             // What was planned before it is the latest again.
             plans.latest = due.saturating_sub(taken.into()).max(now);
         }
-        self.give_back(back);
+        plans.total = plans.total.saturating_sub((back / rate.interval).into());
+        self.give_back(rate.in_time(back, now.saturating_sub(due)));
     }
 
-    /// The units of a reservation that has not had its time yet, and the time, in units since the bucket
-    /// was made.
+    /// The units of a reservation that has not had its time yet, and when it has.
     pub(super) fn still_planned(
         &self,
         reservation: &Reservation,
         nanos: u64,
     ) -> Option<(u64, u128)> {
         let plans = self.plans.lock();
-        let now = self.planned_under(&plans, reservation, nanos)?;
-        Some((reservation.taken, now))
+        let Planned { due, taken, now, rate } = self.planned_under(&plans, reservation, nanos)?;
+        Some((rate.in_time(taken, now.saturating_sub(due)), MADE + due))
     }
 
-    fn planned_under(&self, plans: &Plans, reservation: &Reservation, nanos: u64) -> Option<u128> {
+    /// A reservation that has not had its time yet, in the units of the rate that holds.
+    fn planned_under(
+        &self,
+        plans: &Plans,
+        reservation: &Reservation,
+        nanos: u64,
+    ) -> Option<Planned> {
         let (seen, now) = self.see_under(plans, nanos);
-        let now = absolute(&seen, now);
-        (reservation.changes == plans.changes && now <= reservation.due).then_some(now)
+        let (rate, now) = (seen.rate, absolute(&seen, now));
+        let Reservation { due, taken, .. } = *reservation;
+        if reservation.changes == plans.changes {
+            return (now <= due).then_some(Planned { due, taken, now, rate });
+        }
+        if nanos > reservation.usable || reservation.total <= plans.settled {
+            return None;
+        }
+        // Those that were planned later stand between it and the latest, token by token.
+        let units = |tokens: u128| tokens.saturating_mul(rate.interval.into());
+        let later = units(plans.total.saturating_sub(reservation.total));
+        let taken = u64::try_from(units(reservation.tokens.into())).unwrap_or(u64::MAX);
+        Some(Planned { due: plans.latest.saturating_sub(later), taken, now, rate })
     }
 
-    /// The rate, and the time in units since the bucket was made.
+    /// The rate, and the time in units.
     pub(super) fn rate_at(&self, nanos: u64) -> (Rate, u128) {
         let (seen, now) = self.see(nanos);
-        (seen.rate, absolute(&seen, now))
+        (seen.rate, MADE + absolute(&seen, now))
     }
 
     /// Gives so many units back whose later reservations were all moved up by as many.
     pub(super) fn move_up(&self, units: u64) {
         let mut plans = self.plans.lock();
         plans.latest = plans.latest.saturating_sub(units.into());
+        let tokens = units / self.word.see().rate.interval;
+        plans.total = plans.total.saturating_sub(tokens.into());
         self.give_back(units);
     }
 
@@ -182,14 +240,21 @@ impl Bucket {
         let mut plans = self.plans.lock();
         loop {
             let seen = self.word.see();
-            let origin = u128::from(seen.origin) * u128::from(seen.rate.scale);
+            let origin = MADE + absolute(&seen, 0);
             let full_at = origin + u128::from(seen.full_at());
             let before = full_at.saturating_sub(behind);
-            let moved = lost.min((before.max(now) + taken).saturating_sub(before));
+            let whole = u128::from(seen.rate.whole());
+            let mut moved = lost.min((before.max(now) + taken).saturating_sub(before));
+            // One that cannot go even so has all of its tokens to come, and none in the past.
+            if before + moved > now + whole {
+                moved = taken;
+            }
             let later = u64::try_from(full_at + moved - origin).unwrap_or(FURTHEST).min(FURTHEST);
             if self.word.swap(seen, later) {
                 plans.latest += moved;
-                return (moved, (before + moved).saturating_sub(seen.rate.whole().into()));
+                // The latest no longer says when those before it are due.
+                plans.settled = plans.total;
+                return (moved, (before + moved).saturating_sub(whole));
             }
         }
     }
@@ -204,7 +269,7 @@ impl Bucket {
         }
     }
 
-    fn see_under(&self, plans: &Plans, nanos: u64) -> (Seen, u64) {
+    pub(super) fn see_under(&self, plans: &Plans, nanos: u64) -> (Seen, u64) {
         let mut seen = self.word.see();
         loop {
             match seen.units(nanos) {
@@ -215,7 +280,19 @@ impl Bucket {
     }
 }
 
+/// A reservation at the rate that holds, in its units.
+struct Planned {
+    /// When its tokens have come back. Earlier than it may be used if the rate was raised since.
+    due: u128,
+    taken: u64,
+    now: u128,
+    rate: Rate,
+}
+
+/// When the bucket was made, in a line's units: not zero, since at another rate a turn may have come before.
+const MADE: u128 = 1 << 120;
+
 /// A time in units since the bucket was made.
-fn absolute(seen: &Seen, now: u64) -> u128 {
+pub(super) fn absolute(seen: &Seen, now: u64) -> u128 {
     u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
 }

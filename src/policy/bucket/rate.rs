@@ -88,6 +88,14 @@ impl Rate {
         self.interval * self.burst
     }
 
+    /// How much of what was `taken` can come back so long after it was `due`. A bucket without it might
+    /// have been full meanwhile, and what comes to a full bucket is lost; it was not for a whole burst's
+    /// time, less its own tokens.
+    pub(super) fn in_time(&self, taken: u64, after: u128) -> u64 {
+        let left = u128::from(self.whole()).saturating_sub(after);
+        u64::try_from(left).map_or(taken, |left| if after == 0 { taken } else { taken.min(left) })
+    }
+
     /// Asks a bucket that is full at `full_at` for `n` tokens.
     #[inline(always)]
     pub(crate) fn ask(&self, full_at: u64, now: u64, n: u64) -> Ask {
@@ -118,6 +126,14 @@ impl Rate {
         let lacking = u128::from(to.whole()).saturating_sub(there) + owed;
         then.saturating_add(u64::try_from(lacking).unwrap_or(u64::MAX))
     }
+}
+
+/// A wait, or how late one is, at another rate, rounded up.
+pub(super) fn told_anew(wait: u128, from: Rate, to: Rate) -> u128 {
+    // What is too long to count is as good as for ever.
+    let longest = u128::MAX / 2;
+    let wait = wait.checked_mul(to.interval.into()).unwrap_or(longest);
+    wait.min(longest).div_ceil(from.interval.into())
 }
 
 /// [`Rate::duration`] at so many units in a nanosecond.

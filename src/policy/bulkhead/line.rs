@@ -4,7 +4,7 @@
 //! and a heap of the times at which somebody must have gone. It allocates only when more wait than ever
 //! before.
 
-use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
+use std::{cmp::Reverse, collections::BinaryHeap, iter, time::Instant};
 
 use super::{LetIn, QueueOrder, Ticket};
 use crate::error::Reason;
@@ -90,6 +90,13 @@ impl<T> Line<T> {
 
     pub(super) fn len(&self) -> usize {
         self.len as usize
+    }
+
+    /// How many wait whose time is not over.
+    pub(super) fn waiting_at(&self, now: Instant) -> usize {
+        let place = |number: u32| self.places.get(number as usize);
+        let all = iter::successors(place(self.oldest), |waits| place(waits.next));
+        all.filter(|waits| waits.due().is_none_or(|due| due > now)).count()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{Slots, word};
 use crate::{
-    policy::{Cause, Explanation, Mode},
+    policy::{Cause, Explanation, Mode, Now},
     sync::Ordering,
 };
 
@@ -51,12 +51,14 @@ impl<T> Slots<T> {
 
     /// Why it answers as it does. A call that would wait in the queue counts as one that is admitted;
     /// only a call that is refused at once is not.
-    pub fn explain(&self) -> Explanation {
+    pub fn explain(&self, now: impl Now) -> Explanation {
         let locked = self.locked.lock();
         let word = self.word.load(Ordering::Acquire);
         let (mode, queued) = (self.mode.get(), locked.line.len());
+        // Whose time is over makes room for whoever comes.
+        let joins = |queue| queued < queue || locked.line.waiting_at(now.now()) < queue;
         let would_admit =
-            mode == Mode::Disabled || word::admits(word) || queued < locked.config.queue;
+            mode == Mode::Disabled || word::admits(word) || joins(locked.config.queue);
         Explanation {
             policy: locked.config.name,
             state: mode.as_str(),

@@ -74,7 +74,7 @@ impl<K: Hash + Eq, V> Answers<K, V> {
     }
 
     fn since_origin(&self, now: impl Now) -> u64 {
-        nanos(now.now().saturating_duration_since(self.origin))
+        now.nanos_since(self.origin)
     }
 
     /// Keeps an answer in place of the key's last one; whether another key had to be forgotten for it.

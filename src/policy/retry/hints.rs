@@ -92,6 +92,17 @@ impl Hints {
         Some(delay.saturating_add(Duration::from_nanos(more as u64)))
     }
 
+    /// The longest delay that a service may ask for; `None` where the back-off limits it and not the cap.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        match self.mode {
+            HintMode::Within(_) => None,
+            HintMode::Exact | HintMode::AtLeast | HintMode::Capped => {
+                let more = (nanos(self.cap) as f64 * self.jitter) as u64;
+                Some(self.cap.saturating_add(Duration::from_nanos(more)))
+            }
+        }
+    }
+
     pub(crate) fn check(&self) -> Check {
         ensure(
             (0.0..=1.0).contains(&self.jitter),

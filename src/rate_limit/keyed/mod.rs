@@ -16,7 +16,7 @@ use crate::{
     event::{Event, Observers},
     options::Options,
     policy::{
-        Mode, Now,
+        Mode,
         bucket::{Buckets, Grant, Level, Refusal, config::RateLimitConfig, keyed::Keys},
         command::ModeSwitch,
         tally::Tally,
@@ -115,7 +115,8 @@ impl<K> RateLimiters<K> {
     ) -> Result<Self, ConfigError> {
         let Options { clock, observers } = options;
         let (name, mode) = (config.name, ModeSwitch::new(Mode::Enforce));
-        let buckets = Buckets::new(config, keys, clock.now())?;
+        let (clock, now) = clock.start();
+        let buckets = Buckets::new(config, keys, now)?;
         let (refused, untracked) = (Tally::new(), Tally::new());
         let shared = Shared { name, buckets, mode, clock, observers, refused, untracked };
         Ok(Self { shared: Arc::new(shared) })

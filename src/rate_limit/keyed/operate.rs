@@ -6,10 +6,10 @@ use super::RateLimiters;
 use crate::{
     error::{ConfigError, PolicyKind},
     policy::{
-        Cause, Command, Explanation, Mode, PolicySnapshot,
+        Cause, Command, Explanation, Mode,
         bucket::{KeyedRateLimitSnapshot, Level, keyed::AtCap},
     },
-    registry::Managed,
+    registry::{commands, managed},
 };
 
 impl<K> RateLimiters<K> {
@@ -28,33 +28,32 @@ impl<K> RateLimiters<K> {
         }
     }
 
-    /// Whether a call for a new key would get in, and why: how many keys there are, or what is left of
-    /// the bucket that further ones share. For one key, see [`explain_key`](Self::explain_key).
+    /// Whether a call for some new key would get in, and why: how many keys there are, or what is left of
+    /// the bucket that further ones share. At the bound of a large table that depends on the key: see
+    /// [`explain_key`](Self::explain_key).
     pub fn explain(&self) -> Explanation {
         let now = self.snapshot();
         let keys = Cause::Keys { observed: now.keys as u64, limit: now.max_keys as u64 };
         let burst = now.shared.burst > 0;
         match now.at_cap {
-            _ if now.keys < now.max_keys => self.explanation(burst, keys, None),
+            _ if self.shared.buckets.takes_more(self.shared.clock) => {
+                self.explanation(burst, keys, None)
+            }
             AtCap::Admit => self.explanation(true, keys, None),
             AtCap::Refuse => self.explanation(false, keys, None),
             AtCap::ShareOverflow => self.explain_level(now.shared),
         }
     }
 
-    /// Decides and reports, but never refuses, until [`enable`](Self::enable).
-    pub fn shadow(&self) {
-        self.switch(Command::Shadow);
-    }
+    commands! {
+        /// Decides and reports, but never refuses, until [`enable`](Self::enable).
+        shadow: Shadow;
 
-    /// Admits everything and counts nothing, until [`enable`](Self::enable).
-    pub fn disable(&self) {
-        self.switch(Command::Disable);
-    }
+        /// Admits everything and counts nothing, until [`enable`](Self::enable).
+        disable: Disable;
 
-    /// Back to work.
-    pub fn enable(&self) {
-        self.switch(Command::Enable);
+        /// Back to work.
+        enable: Enable;
     }
 
     /// Forgets every key: all buckets are full.
@@ -72,11 +71,6 @@ impl<K> RateLimiters<K> {
             self.reset();
         }
         Ok(())
-    }
-
-    fn switch(&self, command: Command) {
-        let known = self.command(command);
-        debug_assert!(known.is_ok(), "{command} is for every policy");
     }
 
     fn explain_level(&self, level: Level) -> Explanation {
@@ -115,27 +109,7 @@ impl<K: Hash + Eq> RateLimiters<K> {
     }
 }
 
-impl<K: Send + 'static> Managed for RateLimiters<K> {
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn kind(&self) -> PolicyKind {
-        PolicyKind::RateLimit
-    }
-
-    fn snapshot(&self) -> PolicySnapshot {
-        PolicySnapshot::KeyedRateLimit(self.snapshot())
-    }
-
-    fn explain(&self) -> Explanation {
-        self.explain()
-    }
-
-    fn command(&self, command: Command) -> Result<(), ConfigError> {
-        self.command(command)
-    }
-}
+managed!(RateLimiters<K>: RateLimit, KeyedRateLimit, for[K: Send + 'static]);
 
 impl<K> fmt::Debug for RateLimiters<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

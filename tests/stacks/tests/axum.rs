@@ -21,7 +21,7 @@ use axum::{
 use http::StatusCode;
 use portcullis::{
     CarryRejection, Circuit, CircuitBreakerConfig, CircuitBreakerLayer, Error, ErrorLayer,
-    HalfOpen, Outcome, Sleep, State,
+    HalfOpen, Outcome, RateLimitConfig, RateLimitLayer, Reason, Sleep, State, stack,
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -197,4 +197,90 @@ async fn concurrent_requests_reach_the_handlers_only_while_the_circuit_is_closed
     circuit.enable();
     assert_eq!(Connection::open(address).await.get("/good").await.0, 200);
     assert_eq!(seen.good.load(SeqCst), 1);
+}
+
+/// The server stack of a program, around two routes: one state for both and for all connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routes_and_connections_share_one_server_stack() {
+    const RATE: u64 = 6;
+    let stack = stack::server("api").max_in_flight(2).timeout(Duration::from_secs(60)).build();
+    let stack = stack.and_then(|stack| stack.with_rate(RATE, Duration::from_secs(3_600)));
+    // No token comes back while this runs: what is left is what nobody took.
+    let stack = stack.expect("a valid config").map_rate_limit(|_| {
+        let rate = RateLimitConfig::new("api", RATE, Duration::from_secs(3_600)).burst(RATE);
+        RateLimitLayer::new(rate).expect("a valid config")
+    });
+    let (limiter, slots) =
+        (stack.rate_limit().limiter().clone(), stack.bulkhead().bulkhead().clone());
+    let panics = stack.catch_panic().panic_guard().clone();
+
+    let seen = Arc::new(Seen::default());
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (on_slow, hold) = (Arc::clone(&seen), Arc::clone(&gate));
+    let slow = async move || {
+        on_slow.good.fetch_add(1, SeqCst);
+        hold.acquire().await.expect("an open gate").forget();
+        "slow"
+    };
+    let on_bad = Arc::clone(&seen);
+    let bad = async move || -> &'static str {
+        on_bad.bad.fetch_add(1, SeqCst);
+        panic!("a handler panics")
+    };
+    let app = Router::new().route("/slow", get(slow)).route("/bad", get(bad)).layer(
+        ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(by_reason))
+            .layer(CountLayers(stack, Arc::clone(&seen))),
+    );
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a loopback port");
+    let address = listener.local_addr().expect("a bound port");
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    // Two calls on two connections fill the bulkhead.
+    let waiting: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(async move { Connection::open(address).await.get("/slow").await }))
+        .collect();
+    while seen.good.load(SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(slots.in_flight(), 2);
+    // A third connection finds no room, on either route; each refusal has cost a token.
+    let mut third = Connection::open(address).await;
+    for path in ["/slow", "/bad"] {
+        let (status, body) = third.get(path).await;
+        assert_eq!((status, body.as_str()), (503, "api: the bulkhead and its queue are full"));
+    }
+    gate.add_permits(2);
+    for call in waiting {
+        assert_eq!(call.await.expect("an answer"), (200, "slow".into()));
+    }
+    assert_eq!((slots.in_flight(), limiter.snapshot().available), (0, RATE - 4));
+
+    // A handler that panics gives its slot back; the connection and the process go on.
+    assert_eq!(third.get("/bad").await, (500, "api: the service panicked".into()));
+    assert_eq!((slots.in_flight(), panics.snapshot().panics), (0, 1));
+    gate.add_permits(1);
+    assert_eq!(third.get("/slow").await.0, 200);
+    // All tokens are gone now, whichever connection and route they went to.
+    for path in ["/slow", "/bad"] {
+        for connection in [&mut third, &mut Connection::open(address).await] {
+            let (status, body) = connection.get(path).await;
+            assert_eq!(status, 429);
+            assert!(body.starts_with("api: the rate limit is used up; retry after "), "{body}");
+        }
+    }
+    assert_eq!((seen.good.load(SeqCst), seen.bad.load(SeqCst)), (3, 1));
+    assert!(seen.layers.load(SeqCst) >= 2 * 4, "a service per route and connection");
+}
+
+async fn by_reason(error: Error<Infallible>) -> Response {
+    let Some(rejection) = error.rejection() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let status = match rejection.reason() {
+        Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, rejection.to_string()).into_response()
 }

@@ -38,7 +38,7 @@ use super::{
 };
 use crate::{
     error::{ConfigError, Reason},
-    policy::{Now, check::ensure, nanos},
+    policy::{Now, check::ensure},
     sync::{AtomicU64, Mutex, Ordering},
 };
 
@@ -198,7 +198,7 @@ impl<K> Buckets<K> {
 
     #[inline(always)]
     fn nanos(&self, now: impl Now) -> u64 {
-        nanos(now.now().saturating_duration_since(self.made))
+        now.nanos_since(self.made)
     }
 }
 

@@ -164,7 +164,12 @@ impl<K> Part<K> {
         Q: Eq + ?Sized,
     {
         let found = self.table.find(hash, |(known, _)| known.borrow() == key);
-        (found.map(|(_, full_at)| *full_at), self.meter.peek(nanos))
+        (found.map(|(_, full_at)| *full_at), self.now_at(nanos))
+    }
+
+    /// The time in units, for a look that moves nothing.
+    pub(super) fn now_at(&self, nanos: u64) -> u64 {
+        self.meter.peek(nanos)
     }
 
     /// Looks at the next place and drops the bucket there if it has long been full.
@@ -175,6 +180,27 @@ impl<K> Part<K> {
     /// Looks at the next places and drops the buckets that are full.
     pub(super) fn make_room(&mut self, now: u64, garbage: &mut Garbage<K>) -> Swept {
         self.sweep(now, LOOKS_FOR_ROOM, garbage)
+    }
+
+    /// Whether a new key would find room, which may be made for it; if not, when a bucket is first full
+    /// that it would look at. In units, and changes nothing.
+    pub(super) fn foresee_room(&self, now: u64) -> Result<(), Option<u64>> {
+        if now < self.none_before {
+            return Err(Some(self.none_before).filter(|time| *time < u64::MAX));
+        }
+        let places = self.table.num_buckets();
+        let full_at =
+            |look| self.table.get_bucket((self.hand + look) % places).map(|(_, full_at)| *full_at);
+        // First the hand only tidies, and goes on past what has not been full for long.
+        let long_ago = now.saturating_sub(self.idle);
+        let tidied = if long_ago < self.none_before { 0 } else { LOOKS.min(places) };
+        if (0..tidied).filter_map(full_at).any(|full_at| full_at <= long_ago) {
+            return Ok(());
+        }
+        match (tidied..tidied + LOOKS_FOR_ROOM.min(places)).filter_map(full_at).min() {
+            Some(full_at) if full_at <= now => Ok(()),
+            first => Err(first),
+        }
     }
 
     /// Looks at the next places and drops the buckets that were full at `then`.

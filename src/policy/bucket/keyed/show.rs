@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     super::rate::{Ask, Rate},
-    AtCap, Buckets, Keys, Overflow,
+    AtCap, Buckets, Keys, Overflow, Part,
 };
 use crate::{
     policy::{Mode, Now},
@@ -91,6 +91,18 @@ impl<K> Buckets<K> {
         self.parts.iter().map(|part| part.lock().looked_at).sum()
     }
 
+    /// Whether a new key of this part would find room.
+    fn foresee_room(&self, part: &Part<K>, now: u64) -> Result<(), Option<u64>> {
+        if self.room.is_left() && part.has_room() { Ok(()) } else { part.foresee_room(now) }
+    }
+
+    /// Whether some new key would find room. In a table of several parts another may still find none.
+    pub(crate) fn takes_more(&self, now: impl Now) -> bool {
+        let nanos = self.nanos(now);
+        let mut parts = self.parts.iter().map(|part| part.lock());
+        parts.any(|part| self.foresee_room(&part, part.now_at(nanos)).is_ok())
+    }
+
     /// The bucket that keys without room share.
     fn shared(&self, nanos: u64) -> Level {
         let Overflow { meter, full_at } = &*self.overflow.lock();
@@ -109,15 +121,22 @@ impl<K: Hash + Eq> Buckets<K> {
         let (nanos, hash) = (self.nanos(now), self.hasher.hash_one(key));
         let part = self.part(hash).lock();
         let (own, now) = part.peek(hash, key, nanos);
-        let fits = own.is_some() || (self.room.is_left() && part.has_room());
-        if fits || self.at_cap == AtCap::Admit {
-            return level(part.rate(), own.unwrap_or(0), now);
-        }
-        let burst = part.rate().burst;
-        drop(part);
-        match self.at_cap {
-            AtCap::Refuse => Level { remaining: 0, burst, reset_after: None, next_after: None },
-            _ => self.shared(nanos),
+        let room = match own {
+            Some(_) => Ok(()),
+            None => self.foresee_room(&part, now),
+        };
+        match (room, self.at_cap) {
+            (Ok(()), _) | (_, AtCap::Admit) => level(part.rate(), own.unwrap_or(0), now),
+            (Err(first_full), AtCap::Refuse) => Level {
+                remaining: 0,
+                burst: part.rate().burst,
+                reset_after: None,
+                next_after: first_full.and_then(|time| part.rate().duration(time - now)),
+            },
+            (Err(_), AtCap::ShareOverflow) => {
+                drop(part);
+                self.shared(nanos)
+            }
         }
     }
 }

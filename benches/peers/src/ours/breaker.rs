@@ -1,4 +1,4 @@
-//! Our breaker, in the configurations that the peers' are compared with.
+//! The circuit breaker.
 
 use std::time::Duration;
 
@@ -8,20 +8,21 @@ use portcullis::{
 };
 use tower_layer::Layer as _;
 
+use super::OURS;
 use crate::{
-    Batch, Panel, Subject,
-    growth::Series,
+    Batch, Subject,
+    growth::{Axis, Series, after},
+    jumping,
+    panel::Panel,
     service::{AfterYield, AtOnce, Errors, FAIL, Fault, answer, calls, layer, tasks},
 };
-
-const OURS: &str = "portcullis";
 
 /// Longer than any run: an open circuit stays open, a time window loses nothing.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// All of our subjects.
-pub fn subjects() -> Vec<Subject> {
-    use Panel::{Call, CallErrors, LayerCount, LayerTime, Open, Runtime};
+/// All subjects.
+pub(super) fn subjects() -> Vec<Subject> {
+    use Panel::{BreakerRuntime, Call, CallErrors, LayerCount, LayerTime, Open};
     let call = "no clock; last 100 calls; `Circuit` shared by reference";
     let layered = "no clock; last 100 calls; clones of one service, over `ErrorLayer`";
     vec![
@@ -79,7 +80,7 @@ pub fn subjects() -> Vec<Subject> {
             "tokio's clock; layer; clones of one service, over `ErrorLayer`",
             open_layer,
         ),
-        Subject::new("ours-runtime", OURS, Runtime, layered, || {
+        Subject::new("ours-runtime", OURS, BreakerRuntime, layered, || {
             let circuit = circuit(count(100), tokio_now);
             tasks(circuit.layer().layer(ErrorLayer::new().layer(AfterYield)))
         }),
@@ -87,14 +88,21 @@ pub fn subjects() -> Vec<Subject> {
 }
 
 /// Cost per call against the calls that the window holds. One call in a hundred fails throughout.
-pub fn growth() -> Vec<Series> {
+pub(super) fn growth() -> Vec<Series> {
     vec![
-        Series::new("portcullis, last N calls", |n| {
-            guarded(circuit(count(n), tokio_now), Errors::OnePercent)
+        Series::new(Axis::Calls, "portcullis, last N calls", |n| {
+            after(guarded(circuit(count(n), tokio_now), Errors::OnePercent), n)
         }),
-        Series::new("portcullis, time window holding N calls", |_| {
+        Series::new(Axis::Calls, "portcullis, time window holding N calls", |n| {
             let config = CircuitBreakerConfig::new("peer").window(Window::time(HOUR));
-            guarded(circuit(config, tokio_now), Errors::OnePercent)
+            after(guarded(circuit(config, tokio_now), Errors::OnePercent), n)
+        }),
+        Series::new(Axis::Idle, "portcullis' breaker, default time window", |seconds| {
+            let circuit = circuit(CircuitBreakerConfig::new("peer"), jumping::now);
+            calls(Errors::OnePercent, move |request| {
+                jumping::ahead(seconds);
+                call(&circuit, request)
+            })
         }),
     ]
 }

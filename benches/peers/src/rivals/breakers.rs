@@ -1,31 +1,26 @@
-//! The breakers of other crates, and the same work without a breaker.
-//!
-//! Where a setting decides what is compared (the kind of window, its size), all get the same one;
-//! everything else is each crate's default.
+//! Circuit breakers.
 
 use std::time::Duration;
 
 use failsafe::{CircuitBreaker as _, backoff, failure_policy};
 use layered::{Execute, Service as _};
 use recloser::Recloser;
-use seatbelt::{RecoveryInfo, ResilienceContext, breaker::Breaker};
-use tick::Clock;
+use seatbelt::{RecoveryInfo, breaker::Breaker};
 use tower_layer::Layer as _;
 use tower_resilience_circuitbreaker::{CircuitBreakerLayer, SlidingWindowType};
 
+use super::{SEATBELT, seatbelt};
 use crate::{
-    Batch, Panel, Subject,
-    growth::Series,
+    Batch, NONE, Subject,
+    growth::{Axis, Series, after},
+    panel::Panel,
     service::{
-        AfterYield, AtOnce, Errors, FAIL, Fault, answer, calls, drive, layer, one_call, runtime,
-        tasks,
+        AfterYield, AtOnce, Errors, FAIL, Fault, answer, calls, drive, layer, one_call, tasks,
     },
 };
 
-const NONE: &str = "no breaker";
 const RECLOSER: &str = "recloser";
 const FAILSAFE: &str = "failsafe";
-const SEATBELT: &str = "seatbelt";
 const TOWER_RESILIENCE: &str = "tower-resilience-circuitbreaker";
 
 /// Longer than any run: an open breaker stays open, a time window loses nothing.
@@ -33,9 +28,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// What seatbelt's window is by default.
 const HALF_MINUTE: Duration = Duration::from_secs(30);
 
-/// Every subject that is not ours.
-pub fn subjects() -> Vec<Subject> {
-    use Panel::{Call, CallErrors, LayerCount, LayerTime, Open, Runtime};
+/// All subjects.
+pub(super) fn subjects() -> Vec<Subject> {
+    use Panel::{BreakerRuntime, Call, CallErrors, LayerCount, LayerTime, Open};
     let recloser = "no clock; last 100 calls; shared by reference";
     let average = "std clock; default: moving average over 30 s, or 5 failures in a row; \
                    shared by reference";
@@ -88,34 +83,41 @@ pub fn subjects() -> Vec<Subject> {
             open_layer,
             tower_resilience_open,
         ),
-        Subject::new("bare-runtime", NONE, Runtime, bare, || tasks(AfterYield)),
-        Subject::new("tower-resilience-runtime", TOWER_RESILIENCE, Runtime, resilience, || {
-            let breaker = CircuitBreakerLayer::builder().build().expect("the defaults are valid");
-            tasks(breaker.layer(AfterYield))
-        }),
-        Subject::new("seatbelt-runtime", SEATBELT, Runtime, seatbelt, || {
+        Subject::new("bare-runtime", NONE, BreakerRuntime, bare, || tasks(AfterYield)),
+        Subject::new(
+            "tower-resilience-runtime",
+            TOWER_RESILIENCE,
+            BreakerRuntime,
+            resilience,
+            || {
+                let breaker =
+                    CircuitBreakerLayer::builder().build().expect("the defaults are valid");
+                tasks(breaker.layer(AfterYield))
+            },
+        ),
+        Subject::new("seatbelt-runtime", SEATBELT, BreakerRuntime, seatbelt, || {
             tasks(seatbelt_layer(HALF_MINUTE).layer(AfterYield))
         }),
     ]
 }
 
 /// Cost per call against the calls that the window holds. One call in a hundred fails throughout.
-pub fn growth() -> Vec<Series> {
+pub(super) fn growth() -> Vec<Series> {
     vec![
-        Series::new("recloser, last N calls", |n| {
+        Series::new(Axis::Calls, "recloser, last N calls", |n| {
             let breaker = Recloser::custom().closed_len(n as usize).build();
-            calls(Errors::OnePercent, move |request| breaker.call(|| answer(request)))
+            after(calls(Errors::OnePercent, move |request| breaker.call(|| answer(request))), n)
         }),
-        Series::new("seatbelt, time window holding N calls", |_| {
-            seatbelt_service(Errors::OnePercent, HOUR)
+        Series::new(Axis::Calls, "seatbelt, time window holding N calls", |n| {
+            after(seatbelt_service(Errors::OnePercent, HOUR), n)
         }),
-        Series::new("tower-resilience, time window holding N calls", |_| {
+        Series::new(Axis::Calls, "tower-resilience, time window holding N calls", |n| {
             let breaker = CircuitBreakerLayer::builder()
                 .sliding_window_type(SlidingWindowType::TimeBased)
                 .sliding_window_duration(HOUR)
                 .build()
                 .expect("a valid configuration");
-            layer(Errors::OnePercent, breaker.layer(AtOnce))
+            after(layer(Errors::OnePercent, breaker.layer(AtOnce)), n)
         }),
     ]
 }
@@ -161,13 +163,10 @@ fn failsafe_open() -> Batch {
 
 // ===== seatbelt =====
 
-fn seatbelt_layer(window: Duration) -> seatbelt::breaker::BreakerLayer<u64, Result<u64, Fault>> {
-    // Its clock has a driver task for timers. A breaker registers none, so that the task sleeps.
-    let clock = {
-        let _inside = runtime().enter();
-        Clock::new_tokio()
-    };
-    Breaker::layer("peer", &ResilienceContext::new(&clock))
+pub(super) fn seatbelt_layer(
+    window: Duration,
+) -> seatbelt::breaker::BreakerLayer<u64, Result<u64, Fault>> {
+    Breaker::layer("peer", &seatbelt())
         .recovery_with(|result: &Result<u64, Fault>, _| match result {
             Ok(_) => RecoveryInfo::never(),
             Err(_) => RecoveryInfo::retry(),
@@ -205,11 +204,5 @@ fn tower_resilience_open() -> Batch {
         let _ = one_call(&mut service, FAIL);
     }
     assert!(one_call(&mut service, 1).is_err_and(|error| error.is_circuit_open()));
-    let batch = layer(Errors::Never, service);
-    Box::new(move |calls| {
-        // Its `poll_ready` sleeps for a millisecond when another caller is at the lock of an open
-        // circuit, and a timer has to be made inside a runtime.
-        let _inside = runtime().enter();
-        batch(calls);
-    })
+    layer(Errors::Never, service)
 }
