@@ -83,14 +83,22 @@ impl Story {
     }
 }
 
-/// Plays the story through, in virtual time.
-pub(crate) fn play(strategy: &Strategy, seed: u64) -> Result<Story, BoxError> {
+/// Plays the story through, in virtual time, and tells of each second that it begins.
+pub(crate) fn play(
+    strategy: &Strategy,
+    seed: u64,
+    begins: impl FnMut(u64),
+) -> Result<Story, BoxError> {
     let runtime =
         runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    runtime.block_on(run(strategy, seed))
+    runtime.block_on(run(strategy, seed, begins))
 }
 
-async fn run(strategy: &Strategy, seed: u64) -> Result<Story, BoxError> {
+async fn run(
+    strategy: &Strategy,
+    seed: u64,
+    mut begins: impl FnMut(u64),
+) -> Result<Story, BoxError> {
     let start = Instant::now();
     let backend = Backend::new(start);
     let counted = Arc::new(Mutex::new(vec![Calls::default(); END as usize + 1]));
@@ -99,6 +107,10 @@ async fn run(strategy: &Strategy, seed: u64) -> Result<Story, BoxError> {
         let seed = seed.wrapping_mul(PROCESSES).wrapping_add(process);
         let client = (strategy.client)(backend.clone(), seed)?;
         processes.spawn(call_on(client, start, seed, Arc::clone(&counted)));
+    }
+    for second in 0..END {
+        sleep_until(start + Duration::from_secs(second)).await;
+        begins(second);
     }
     while let Some(process) = processes.join_next().await {
         process?;

@@ -31,6 +31,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use fleet::{PROCESSES, RATE, Story, play};
@@ -62,11 +63,7 @@ fn run() -> Result<Vec<Claim>, BoxError> {
     intro()?;
     let mut stories = Vec::new();
     for strategy in STRATEGIES {
-        // The name first, so that somebody who waits sees what for.
-        let mut out = io::stdout();
-        write!(out, "{:12}", strategy.name)?;
-        out.flush()?;
-        let story = play(&strategy, seed)?;
+        let story = play(&strategy, seed, progress(strategy.name))?;
         row(&story)?;
         stories.push(story);
     }
@@ -124,12 +121,25 @@ fn intro() -> io::Result<()> {
     )
 }
 
+/// Tells whoever has waited for two seconds how far it is. Virtual time takes what the machine needs.
+fn progress(name: &'static str) -> impl FnMut(u64) {
+    let mut told = Instant::now();
+    move |second| {
+        if told.elapsed() >= Duration::from_secs(2) {
+            told = Instant::now();
+            // Somebody who does not look misses nothing.
+            let _ = writeln!(io::stderr(), "  ... {name}: second {second} of {END}");
+        }
+    }
+}
+
 fn row(story: &Story) -> io::Result<()> {
     let after = TROUBLE.end..END;
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
     writeln!(
         io::stdout().lock(),
-        " {:10.2} {:10.2} {:>12} {:>10} {:10} {:>12}",
+        "{:12} {:10.2} {:10.2} {:>12} {:>10} {:10} {:>12}",
+        story.name,
         story.amplification(TROUBLE),
         story.amplification(after.clone()),
         percent(story.calls(TROUBLE).share()),
