@@ -37,8 +37,8 @@ macro_rules! managed {
                 self.name()
             }
 
-            fn kind(&self) -> $crate::PolicyKind {
-                $crate::PolicyKind::$kind
+            fn kind(&self) -> $crate::error::PolicyKind {
+                $crate::error::PolicyKind::$kind
             }
 
             fn snapshot(&self) -> $crate::policy::PolicySnapshot {
@@ -49,7 +49,7 @@ macro_rules! managed {
                 self.explain()
             }
 
-            fn command(&self, command: $crate::Command) -> Result<(), $crate::ConfigError> {
+            fn command(&self, command: $crate::policy::Command) -> Result<(), $crate::error::ConfigError> {
                 self.command(command)
             }
         }
@@ -63,8 +63,8 @@ macro_rules! commands {
         $(
             $(#[$doc])*
             pub fn $method(&self) {
-                let known = self.command($crate::Command::$command);
-                debug_assert!(known.is_ok(), "every policy knows {}", $crate::Command::$command);
+                let known = self.command($crate::policy::Command::$command);
+                debug_assert!(known.is_ok(), "every policy knows {}", $crate::policy::Command::$command);
             }
         )+
     };
