@@ -74,3 +74,18 @@ impl fmt::Debug for Berth {
         f.debug_struct("Berth").field("place", &self.place).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_was_left_is_taken_again() {
+        let parking = Parking::default();
+        for _ in 0..10 {
+            let mut berths = [None, None];
+            berths.iter_mut().for_each(|berth| parking.moor(berth, Waker::noop()));
+        }
+        assert_eq!(parking.0.lock().wakers.len(), 2);
+    }
+}

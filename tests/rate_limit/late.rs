@@ -56,6 +56,39 @@ async fn one_that_stands_behind_another_late_one_does_not_move_up_for_nothing() 
     assert!(limiter.try_acquire().is_err(), "a third token at once");
 }
 
+/// The bound was held against its turn when it came.
+#[tokio::test(start_paused = true)]
+async fn who_comes_late_is_not_refused_for_it() {
+    let limiter = drained(10, 1);
+    let mut late = Box::pin(limiter.acquire_within(1, Waits::up_to(100 * MS)));
+    assert!(!goes(&mut late));
+    let second = waiting(&limiter, 1);
+    advance(250 * MS).await;
+    assert!(!goes(&mut late), "not yet");
+    drop(second);
+    advance(100 * MS).await;
+    assert_eq!(Caller::new().poll(&mut late), std::task::Poll::Ready(Ok(())));
+}
+
+/// What it took anew and gave back is as if it had never been.
+#[tokio::test(start_paused = true)]
+async fn a_late_one_that_leaves_changes_nothing_for_reservations() {
+    let limiter = drained(10, 1);
+    let mut late = waiting(&limiter, 1);
+    let [first, second] = [200, 300].map(|wait| {
+        let planned = limiter.reserve(1, None).unwrap();
+        assert_eq!(planned.wait(), wait * MS);
+        planned
+    });
+    advance(150 * MS).await;
+    assert!(!goes(&mut late));
+    drop(late);
+    first.cancel();
+    assert_eq!(limiter.snapshot().tokens, -1.5, "the second one was planned with its token");
+    second.cancel();
+    assert_eq!(limiter.snapshot().tokens, -0.5);
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_behind_a_late_one_that_leaves_is_so_much_later() {
     let limiter = drained(1_000, 3);

@@ -89,6 +89,21 @@ async fn a_gauge_made_from_events_is_what_is_queued() {
     }
 }
 
+/// Disabled, a limiter counts nothing, and tells of nothing but that nobody waits any more.
+#[tokio::test(start_paused = true)]
+async fn who_goes_because_nothing_is_counted_is_not_counted() {
+    let told = Told::default();
+    let limiter = RateLimiter::with(per_second(10, 1), told.options()).unwrap();
+    limiter.try_acquire().unwrap();
+    let caller = Caller::new();
+    let mut waits = asleep(&limiter, &caller);
+    limiter.disable();
+    told.take();
+    assert!(caller.poll(&mut waits).is_ready());
+    assert_eq!(told.lines(), ["api: a call gave up waiting"]);
+    assert_eq!(limiter.snapshot().admitted, 1);
+}
+
 /// They go in its place, and the next verdict is the one that it would have been.
 #[tokio::test(start_paused = true)]
 async fn who_goes_because_of_shadow_has_spent_its_tokens() {

@@ -208,3 +208,16 @@ async fn in_shadow_and_disabled_no_deadline_is_set() {
         assert_eq!(seen.take(), [Some(9 * SECOND); 4]);
     }
 }
+
+/// Also when it is polled once more before it is cut: what it sees then has passed.
+#[tokio::test(start_paused = true)]
+async fn the_last_poll_sees_the_deadline_as_well() {
+    let (seen, began) = (Arc::new(Seen::default()), clock::tokio_now());
+    let looks = Arc::clone(&seen);
+    let hangs = poll_fn(move |_| {
+        looks.look(began);
+        Poll::Pending::<Result<(), Refused>>
+    });
+    assert!(limit(SECOND).run(hangs).await.is_err());
+    assert_eq!(seen.take(), [Some(SECOND); 3]);
+}

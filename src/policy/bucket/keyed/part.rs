@@ -355,6 +355,44 @@ mod tests {
 
     use super::*;
 
+    /// Whether a new key would find room is foreseen as it comes, and so is the time of the first full one.
+    #[test]
+    fn room_is_found_where_it_was_foreseen() {
+        let hasher = RandomState::default();
+        let rate = Rate::new(1, Duration::from_secs(1), 5).unwrap();
+        let (mut found, mut missed) = (0, 0);
+        for seed in 0..20 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut part: Part<u64> = Part::new(rate, 200);
+            let mut nanos = 0;
+            for key in 0..2_000 {
+                nanos += random.u64(..40_000_000);
+                let now = part.now(nanos);
+                let mut garbage = Garbage::new();
+                let foreseen = part.foresee_room(now);
+                let tidied = part.tidy(now, &mut garbage).dropped;
+                let Swept { dropped, first_full, .. } = match tidied {
+                    0 => part.make_room(now, &mut garbage),
+                    dropped => Swept { dropped, turned: false, first_full: 0 },
+                };
+                match foreseen {
+                    Ok(()) => found += u32::from(dropped > 0),
+                    Err(first) => assert_eq!((dropped, first.unwrap_or(u64::MAX)), (0, first_full)),
+                }
+                missed += u32::from(foreseen.is_ok() && dropped == 0);
+                let full_at = now + random.u64(1..6) * rate.interval;
+                if part.has_room() {
+                    let hash = hasher.hash_one(key);
+                    if part.is_dense() {
+                        part.lay_out(now, &hasher, &mut garbage);
+                    }
+                    part.insert(hash, key, full_at, &hasher);
+                }
+            }
+        }
+        assert!(found > 1_000 && missed == 0, "{found} found, {missed} missed");
+    }
+
     /// What the hand leaves out because no bucket can be full is none that is full, through whatever else
     /// happens in the middle of its turn.
     #[test]
