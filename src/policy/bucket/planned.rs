@@ -66,9 +66,9 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// When it may be used, as a line counts.
+    /// When its tokens have come back, in units.
     pub(super) fn turn(&self) -> u128 {
-        MADE + self.due
+        self.due
     }
 
     /// How long to wait before using the tokens, from the time at which they were reserved.
@@ -186,7 +186,7 @@ impl Bucket {
     ) -> Option<(u64, u128)> {
         let plans = self.plans.lock();
         let Planned { due, taken, now, rate } = self.planned_under(&plans, reservation, nanos)?;
-        Some((rate.in_time(taken, now.saturating_sub(due)), MADE + due))
+        Some((rate.in_time(taken, now.saturating_sub(due)), due))
     }
 
     /// A reservation that has not had its time yet, in the units of the rate that holds.
@@ -215,7 +215,7 @@ impl Bucket {
     /// The rate, and the time in units.
     pub(super) fn rate_at(&self, nanos: u64) -> (Rate, u128) {
         let (seen, now) = self.see(nanos);
-        (seen.rate, MADE + absolute(&seen, now))
+        (seen.rate, absolute(&seen, now))
     }
 
     /// Gives so many units back whose later reservations were all moved up by as many.
@@ -240,7 +240,7 @@ impl Bucket {
         let mut plans = self.plans.lock();
         loop {
             let seen = self.word.see();
-            let origin = MADE + absolute(&seen, 0);
+            let origin = absolute(&seen, 0);
             let full_at = origin + u128::from(seen.full_at());
             let before = full_at.saturating_sub(behind);
             let whole = u128::from(seen.rate.whole());
@@ -289,10 +289,11 @@ struct Planned {
     rate: Rate,
 }
 
-/// When the bucket was made, in a line's units: not zero, since at another rate a turn may have come before.
+/// When the bucket was made, in the units in which plans are told: not zero, since as far as tokens go, what
+/// moves up in line or is told at another rate may have been due before.
 const MADE: u128 = 1 << 120;
 
-/// A time in units since the bucket was made.
+/// A time in the units in which plans are told.
 pub(super) fn absolute(seen: &Seen, now: u64) -> u128 {
-    u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
+    MADE + u128::from(seen.origin) * u128::from(seen.rate.scale) + u128::from(now)
 }
