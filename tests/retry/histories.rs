@@ -148,6 +148,8 @@ impl Future for Answering {
     }
 }
 
+type Judge = fn(&Result<u16, Failed>) -> Outcome;
+
 fn by_status(result: &Result<u16, Failed>) -> Outcome {
     match result {
         Ok(500..) | Err(_) => Outcome::Failure,
@@ -157,7 +159,7 @@ fn by_status(result: &Result<u16, Failed>) -> Outcome {
 }
 
 /// Plays one call to its end, or until its caller goes.
-async fn play(layer: &RetryLayer<fn(&Result<u16, Failed>) -> Outcome>, history: &History) -> Books {
+async fn play(layer: &RetryLayer<Judge>, history: &History) -> Books {
     let books = Arc::<Mutex<Books>>::default();
     let lines = Arc::new(Mutex::new(history.lines.clone()));
     let inner = Service { lines, books: books.clone(), is_ready: false };
@@ -207,7 +209,7 @@ proptest! {
             let told = Told::default();
             let config = exact("db").budget(&budget).attempts(attempts).retry_refusals(refusals);
             let layer = RetryLayer::with(config, told.options()).unwrap();
-            let layer = layer.classify_with(by_status as fn(&Result<u16, Failed>) -> Outcome);
+            let layer = layer.classify_with(by_status as Judge);
             let (mut paid, mut begun) = (0, 0);
             for history in &histories {
                 let books = play(&layer, history).await;
