@@ -148,6 +148,8 @@ impl Future for Answering {
     }
 }
 
+type Judge = fn(&Result<u16, Failed>) -> Outcome;
+
 fn by_status(result: &Result<u16, Failed>) -> Outcome {
     match result {
         Ok(500..) | Err(_) => Outcome::Failure,
@@ -209,7 +211,7 @@ proptest! {
             let told = Told::default();
             let config = exact("db").budget(&budget).attempts(attempts).retry_refusals(refusals);
             let layer = RetryLayer::with(config, told.options()).unwrap();
-            let layer = layer.classify_with(by_status as fn(&Result<u16, Failed>) -> Outcome);
+            let layer = layer.classify_with(by_status as Judge);
             let (mut paid, mut begun) = (0, 0);
             for history in &histories {
                 let books = play(&layer, history).await;

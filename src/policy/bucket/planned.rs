@@ -22,10 +22,10 @@ pub(super) struct Plans {
     latest: u128,
     /// All tokens that were ever reserved, less those that were given back: how many were planned after a
     /// reservation, at whatever rates.
-    total: u128,
+    total: u64,
     /// Reservations up to this total give nothing back at another rate than their own: the bucket was
     /// reset, or owed nothing any more, after they were made.
-    settled: u128,
+    settled: u64,
 }
 
 impl Plans {
@@ -62,7 +62,7 @@ pub struct Reservation {
     /// In nanoseconds since the bucket was made, whatever the rate becomes.
     usable: u64,
     /// All tokens that had been reserved with it.
-    total: u128,
+    total: u64,
 }
 
 impl Reservation {
@@ -137,7 +137,10 @@ impl Bucket {
                         plans.settled = plans.total;
                     }
                     plans.latest = due;
-                    plans.total += u128::from(n);
+                    plans.total = plans.total.saturating_add(n);
+                    if plans.total == u64::MAX {
+                        plans.settled = plans.total;
+                    }
                 }
                 return Ok(Reservation {
                     wait: in_time,
@@ -174,7 +177,7 @@ impl Bucket {
             // What was planned before it is the latest again.
             plans.latest = due.saturating_sub(taken.into()).max(now);
         }
-        plans.total = plans.total.saturating_sub((back / rate.interval).into());
+        plans.total = plans.total.saturating_sub(back / rate.interval);
         self.give_back(rate.in_time(back, now.saturating_sub(due)));
     }
 
@@ -206,9 +209,9 @@ impl Bucket {
             return None;
         }
         // Those that were planned later stand between it and the latest, token by token.
-        let units = |tokens: u128| tokens.saturating_mul(rate.interval.into());
+        let units = |tokens: u64| u128::from(tokens) * u128::from(rate.interval);
         let later = units(plans.total.saturating_sub(reservation.total));
-        let taken = u64::try_from(units(reservation.tokens.into())).unwrap_or(u64::MAX);
+        let taken = u64::try_from(units(reservation.tokens)).unwrap_or(u64::MAX);
         Some(Planned { due: plans.latest.saturating_sub(later), taken, now, rate })
     }
 
@@ -223,7 +226,7 @@ impl Bucket {
         let mut plans = self.plans.lock();
         plans.latest = plans.latest.saturating_sub(units.into());
         let tokens = units / self.word.see().rate.interval;
-        plans.total = plans.total.saturating_sub(tokens.into());
+        plans.total = plans.total.saturating_sub(tokens);
         self.give_back(units);
     }
 
