@@ -158,8 +158,6 @@ fn by_status(result: &Result<u16, Failed>) -> Outcome {
     }
 }
 
-type Judge = fn(&Result<u16, Failed>) -> Outcome;
-
 /// Plays one call to its end, or until its caller goes.
 async fn play(layer: &RetryLayer<Judge>, history: &History) -> Books {
     let books = Arc::<Mutex<Books>>::default();
