@@ -355,7 +355,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether a new key would find room is foreseen as it comes, and so is the time of the first full one.
+    /// Whether a new key would find room is foreseen as it comes. The time told with that is a lower bound,
+    /// here and there: the hand may look at other places once it has tidied.
     #[test]
     fn room_is_found_where_it_was_foreseen() {
         let hasher = RandomState::default();
@@ -377,7 +378,10 @@ mod tests {
                 };
                 match foreseen {
                     Ok(()) => found += u32::from(dropped > 0),
-                    Err(first) => assert_eq!((dropped, first.unwrap_or(u64::MAX)), (0, first_full)),
+                    Err(first) => {
+                        assert_eq!(dropped, 0);
+                        assert!(first.is_none_or(|first| first > now) && first_full > now);
+                    }
                 }
                 missed += u32::from(foreseen.is_ok() && dropped == 0);
                 let full_at = now + random.u64(1..6) * rate.interval;
