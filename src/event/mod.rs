@@ -10,7 +10,7 @@
 //! | [`Untracked`](Event::Untracked) | a keyed policy is full and admits a call without a state | DEBUG |
 //! | [`Evicted`](Event::Evicted) | a keyed policy forgets an idle key to make room | – |
 //! | [`Queued`](Event::Queued) | a call begins to wait for its turn | – |
-//! | [`LeftQueue`](Event::LeftQueue) | a waiting call was dropped or refused before its turn | – |
+//! | [`LeftQueue`](Event::LeftQueue) | a waiting call was dropped, refused, or let through by a command, before its turn | – |
 //! | [`Admitted`](Event::Admitted) | a rate limiter or a bulkhead lets a call in | – |
 //! | [`Released`](Event::Released) | a call has left a bulkhead | – |
 //! | [`InTime`](Event::InTime) | a call under a timeout has ended before its limit | – |
@@ -107,7 +107,7 @@ pub enum Event {
         /// What kind of policy it is.
         kind: PolicyKind,
     },
-    /// A call that waited was dropped or refused before its turn.
+    /// A call that waited was dropped, refused, or let through by a command, before its turn.
     LeftQueue {
         /// The policy's name.
         policy: &'static str,
