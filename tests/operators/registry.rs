@@ -212,3 +212,25 @@ fn a_handle_that_asks_the_registry_is_answered() {
     assert_eq!((registry.snapshot().len(), registry.explain().len()), (1, 1));
     assert!(registry.remove("asks"));
 }
+
+/// One of that name that knows the command is enough, whichever is asked first.
+#[test]
+fn a_command_goes_to_all_of_a_name_that_know_it() {
+    use portcullis::{Bulkhead, BulkheadConfig, Mode, RateLimitConfig, RateLimiter};
+    let registry = Registry::new();
+    let circuit = named("db");
+    let limiter = RateLimiter::new(RateLimitConfig::per_second("db", 1)).unwrap();
+    let bulkhead = Bulkhead::new(BulkheadConfig::new("db", 1)).unwrap();
+    registry.add(&bulkhead).unwrap();
+    registry.add(&limiter).unwrap();
+    let error = registry.command("db", Command::ForceOpen).unwrap_err();
+    assert_eq!(error.field(), "command");
+    registry.add(&circuit).unwrap();
+    registry.command("db", Command::ForceOpen).unwrap();
+    assert_eq!((circuit.state(), limiter.mode()), (State::ForcedOpen, Mode::Enforce));
+    registry.command("db", Command::Disable).unwrap();
+    assert_eq!((circuit.state(), limiter.mode()), (State::Disabled, Mode::Disabled));
+    assert_eq!(bulkhead.snapshot().mode, Mode::Disabled);
+    assert!(registry.get::<RateLimiter>("db").is_some() && registry.remove("db"));
+    assert!(registry.names().is_empty());
+}

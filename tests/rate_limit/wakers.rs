@@ -59,6 +59,32 @@ async fn a_waker_that_panics_is_not_the_trouble_of_the_one_that_leaves() {
     assert_eq!(limiter.queued(), 0);
 }
 
+struct PanicsWhenDropped;
+
+impl Wake for PanicsWhenDropped {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("a waker panics when it is dropped");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waker_that_panics_when_it_is_dropped_breaks_no_call() {
+    let (limiter, caller) = (drained(10, 1), Caller::new());
+    let owned = Arc::new(PanicsWhenDropped);
+    let mut waits = waiting(&limiter, &Arc::clone(&owned).into());
+    // Only the line's is left, once the timer has forgotten its own.
+    assert!(caller.poll(&mut waits).is_pending());
+    let kept = Arc::strong_count(&owned);
+    std::mem::forget(owned);
+    assert_eq!(kept, 1);
+    drop(waits);
+    assert_eq!((limiter.queued(), limiter.remaining()), (0, 0));
+}
+
 /// `Queued` less `LeftQueue` and less `Admitted` with a wait.
 fn gauge(told: &Told) -> i64 {
     let change = |event: &Event| match event {

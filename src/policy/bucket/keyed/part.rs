@@ -1,5 +1,7 @@
 //! One part of the table: its buckets, and the hand that goes round to drop the full ones.
 
+mod foresee;
+
 use std::{
     borrow::Borrow,
     hash::{BuildHasher, Hash},
@@ -182,27 +184,6 @@ impl<K> Part<K> {
         self.sweep(now, LOOKS_FOR_ROOM, garbage)
     }
 
-    /// Whether a new key would find room, which may be made for it; if not, when a bucket is first full
-    /// that it would look at. In units, and changes nothing.
-    pub(super) fn foresee_room(&self, now: u64) -> Result<(), Option<u64>> {
-        if now < self.none_before {
-            return Err(Some(self.none_before).filter(|time| *time < u64::MAX));
-        }
-        let places = self.table.num_buckets();
-        let full_at =
-            |look| self.table.get_bucket((self.hand + look) % places).map(|(_, full_at)| *full_at);
-        // First the hand only tidies, and goes on past what has not been full for long.
-        let long_ago = now.saturating_sub(self.idle);
-        let tidied = if long_ago < self.none_before { 0 } else { LOOKS.min(places) };
-        if (0..tidied).filter_map(full_at).any(|full_at| full_at <= long_ago) {
-            return Ok(());
-        }
-        match (tidied..tidied + LOOKS_FOR_ROOM.min(places)).filter_map(full_at).min() {
-            Some(full_at) if full_at <= now => Ok(()),
-            first => Err(first),
-        }
-    }
-
     /// Looks at the next places and drops the buckets that were full at `then`.
     fn sweep(&mut self, then: u64, looks: usize, garbage: &mut Garbage<K>) -> Swept {
         let places = self.table.num_buckets();
@@ -354,48 +335,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    /// Whether a new key would find room is foreseen as it comes. The time told with that is a lower bound,
-    /// here and there: the hand may look at other places once it has tidied.
-    #[test]
-    fn room_is_found_where_it_was_foreseen() {
-        let hasher = RandomState::default();
-        let rate = Rate::new(1, Duration::from_secs(1), 5).unwrap();
-        let (mut found, mut missed) = (0, 0);
-        for seed in 0..20 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let mut part: Part<u64> = Part::new(rate, 200);
-            let mut nanos = 0;
-            for key in 0..2_000 {
-                nanos += random.u64(..40_000_000);
-                let now = part.now(nanos);
-                let mut garbage = Garbage::new();
-                let foreseen = part.foresee_room(now);
-                let tidied = part.tidy(now, &mut garbage).dropped;
-                let Swept { dropped, first_full, .. } = match tidied {
-                    0 => part.make_room(now, &mut garbage),
-                    dropped => Swept { dropped, turned: false, first_full: 0 },
-                };
-                match foreseen {
-                    Ok(()) => found += u32::from(dropped > 0),
-                    Err(first) => {
-                        assert_eq!(dropped, 0);
-                        assert!(first.is_none_or(|first| first > now) && first_full > now);
-                    }
-                }
-                missed += u32::from(foreseen.is_ok() && dropped == 0);
-                let full_at = now + random.u64(1..6) * rate.interval;
-                if part.has_room() {
-                    let hash = hasher.hash_one(key);
-                    if part.is_dense() {
-                        part.lay_out(now, &hasher, &mut garbage);
-                    }
-                    part.insert(hash, key, full_at, &hasher);
-                }
-            }
-        }
-        assert!(found > 1_000 && missed == 0, "{found} found, {missed} missed");
-    }
 
     /// What the hand leaves out because no bucket can be full is none that is full, through whatever else
     /// happens in the middle of its turn.
