@@ -98,8 +98,9 @@
 //! those behind it move up, and the first in line is woken if its turn comes earlier than it knew. It never
 //! goes before its turn. One that asks late (tokio's timers run up to a millisecond late, and a task may have
 //! other things to do) goes on the tokens of its turn, unless the bucket would have been full without it
-//! meanwhile: then it takes anew what was lost, for the sake of the first rule. So where a burst is worth
-//! less than a few milliseconds, waiting calls get a little less than the rate.
+//! meanwhile: then it takes anew what was lost, for the sake of the first rule, and where others' tokens are
+//! taken by then, it stands behind them. A change of the rate in between makes no difference. So where a burst
+//! is worth less than a few milliseconds, waiting calls get a little less than the rate.
 //!
 //! [`reserve`](RateLimiter::reserve) does the same by hand: tokens now, to be used after a wait that was told
 //! and stays, through changes of the rate as well. Cancelled before its time, a reservation gives back what
@@ -111,8 +112,10 @@
 //!
 //! [`shadow`](RateLimiter::shadow) decides and reports what it would refuse
 //! ([`Event::WouldReject`](crate::Event)), which takes nothing; it refuses nobody and lets nobody wait, but
-//! takes the tokens of those who would have waited, so that the next verdict is what it would have been.
-//! [`disable`](RateLimiter::disable) lets everything through and counts nothing; whoever waits goes.
+//! takes the tokens of those who would have waited, so that the next verdict is what it would have been;
+//! whoever waits goes on the tokens that it has taken.
+//! [`disable`](RateLimiter::disable) lets everything through and counts nothing; whoever waits goes, and its
+//! tokens are given back.
 //! [`enable`](RateLimiter::enable) ends either. [`reset`](RateLimiter::reset) fills the bucket and serves
 //! those in line from it. By key they act on the whole table, and nobody waits.
 //!

@@ -79,7 +79,7 @@ struct Driver {
     ids: usize,
 }
 
-fn config(t: u64, burst: u64) -> RateLimitConfig {
+pub(crate) fn config(t: u64, burst: u64) -> RateLimitConfig {
     RateLimitConfig::new("line", 1, Duration::from_millis(t)).burst(burst)
 }
 
@@ -197,7 +197,7 @@ impl Driver {
     }
 }
 
-fn cases() -> ProptestConfig {
+pub(crate) fn cases() -> ProptestConfig {
     let config = ProptestConfig { failure_persistence: None, ..Default::default() };
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => config,
@@ -205,7 +205,9 @@ fn cases() -> ProptestConfig {
     }
 }
 
-fn paused(run: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
+pub(crate) fn paused(
+    run: impl Future<Output = Result<(), TestCaseError>>,
+) -> Result<(), TestCaseError> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().start_paused(true).build().unwrap().block_on(run)
 }
@@ -239,63 +241,6 @@ proptest! {
         ops in prop::collection::vec((0_u8..5, 0_u64..30), 0..60),
     ) {
         come_late(t, burst, &ops)?;
-    }
-
-    /// L1: the same through changes of rate and burst.
-    #[test]
-    fn whoever_comes_late_after_a_change_of_the_rate_goes_on_no_more_than_was_there(
-        ops in prop::collection::vec((0_u8..7, 0_u64..40), 0..80),
-    ) {
-        paused(async {
-            // In every millisecond that has passed: how many 16ths of a token came.
-            let (mut t, mut burst, mut came) = (4, 3, vec![0]);
-            let limiter = RateLimiter::new(config(t, burst)).unwrap();
-            let waits = Waits::up_to(Duration::from_secs(5));
-            let mut uses: Vec<(usize, u64, u64)> = Vec::new();
-            let mut waiting: Vec<(u64, Pin<Box<Acquire>>)> = Vec::new();
-            let caller = Caller::new();
-            for (what, number) in ops {
-                let (n, at) = (number % burst + 1, number as usize % waiting.len().max(1));
-                let now = came.len() - 1;
-                match what {
-                    0 => {
-                        advance(Duration::from_millis(number)).await;
-                        (0..number).for_each(|_| came.push(came[came.len() - 1] + 16 / t));
-                    }
-                    1 | 2 => {
-                        let mut future = Box::pin(limiter.acquire_within(n, waits));
-                        match caller.poll(&mut future) {
-                            Poll::Ready(_) => uses.push((now, n, burst)),
-                            Poll::Pending => waiting.push((n, future)),
-                        }
-                    }
-                    3 if at < waiting.len() => drop(waiting.remove(at)),
-                    4 if at < waiting.len() => {
-                        if let Poll::Ready(answer) = caller.poll(&mut waiting[at].1) {
-                            let (n, _) = waiting.remove(at);
-                            uses.extend(answer.ok().map(|()| (now, n, burst)));
-                        }
-                    }
-                    5 => uses.extend(limiter.try_acquire_n(n).ok().map(|()| (now, n, burst))),
-                    6 => {
-                        (t, burst) = (1 << (number % 5), number / 5 + 1);
-                        prop_assert!(limiter.reconfigure(config(t, burst)).is_ok());
-                        // One that costs more than there may be from now on may still go in its turn.
-                        waiting.retain(|(n, _)| *n <= burst);
-                    }
-                    _ => {}
-                }
-            }
-            for from in 0..uses.len() {
-                let (since, _, burst) = uses[from];
-                let mut sum = 0;
-                for (at, n, _) in &uses[from..] {
-                    sum += 16 * n;
-                    prop_assert!(sum <= 16 * burst + came[*at] - came[since], "{:?}", uses);
-                }
-            }
-            Ok(())
-        })?;
     }
 
     /// The same with reservations made by hand among those who wait, used or cancelled, where everybody
@@ -355,7 +300,7 @@ proptest! {
 }
 
 /// In every interval from one use to another.
-fn never_too_much(uses: &[(u64, u64)], t: u64, burst: u64) -> Result<(), TestCaseError> {
+pub(crate) fn never_too_much(uses: &[(u64, u64)], t: u64, burst: u64) -> Result<(), TestCaseError> {
     let mut uses = uses.to_vec();
     uses.sort_unstable();
     for from in 0..uses.len() {

@@ -152,13 +152,16 @@ impl<T> Line<T> {
         if lost == 0 {
             return;
         }
-        let behind = self.places.range(at + 1..).filter(|place| place.is_to_come(now));
+        // Nobody moves into a reservation made by hand, whose time stays.
+        let by_hand = self.by_hand;
+        let moves = |place: &Place<T>| place.is_to_come(now) && place.behind == by_hand;
+        let behind = self.places.range(at + 1..).filter(|place| moves(place));
         let behind = behind.map(|place| u128::from(place.tokens) * interval).sum();
         let (moved, turn) = bucket.take_anew(lost, taken, behind, now);
         let late = &mut self.places[at];
         // It stands behind all whose tokens are taken by now.
-        (late.due, late.behind) = (turn, self.by_hand);
-        for place in self.places.range_mut(at + 1..).filter(|place| place.is_to_come(now)) {
+        (late.due, late.behind) = (turn, by_hand);
+        for place in self.places.range_mut(at + 1..).filter(|place| moves(place)) {
             place.due += moved;
         }
     }
@@ -182,16 +185,16 @@ impl<T> Line<T> {
             due => taken.min(u128::from(rate.whole()).saturating_sub(now - due)),
         };
         let left = self.remove(at);
-        self.move_up(bucket, due, behind, back);
+        self.move_up(bucket, due.saturating_add(1), behind, back);
         self.wake_first(left)
     }
 
-    /// Those whose turn comes after `due` and that stand between the same reservations made by hand move up;
+    /// Those whose turn comes at `from` or later and that stand between the same reservations made by hand move up;
     /// the tokens are the bucket's only if none stands behind them.
-    fn move_up(&mut self, bucket: &Bucket, due: u128, behind: u64, units: u128) {
+    fn move_up(&mut self, bucket: &Bucket, from: u128, behind: u64, units: u128) {
         let moving = self.places.iter_mut().filter(|place| place.behind == behind);
         // Those whose turn has come as well: they are so much later.
-        for place in moving.filter(|place| place.due > due && place.due < NEVER) {
+        for place in moving.filter(|place| place.due >= from && place.due < NEVER) {
             place.due = place.due.saturating_sub(units);
         }
         if self.by_hand == behind {
@@ -225,8 +228,8 @@ impl<T> Line<T> {
             bucket.cancel_at(reservation, nanos);
             return Left::default();
         }
-        if let Some((units, due)) = bucket.still_planned(&reservation, nanos) {
-            self.move_up(bucket, due, number, units.into());
+        if let Some(units) = bucket.still_planned(&reservation, nanos) {
+            self.move_up(bucket, 0, number, units.into());
         }
         self.wake_first(Left::default())
     }

@@ -181,15 +181,11 @@ impl Bucket {
         self.give_back(rate.in_time(back, now.saturating_sub(due)));
     }
 
-    /// The units of a reservation that has not had its time yet, and when it has.
-    pub(super) fn still_planned(
-        &self,
-        reservation: &Reservation,
-        nanos: u64,
-    ) -> Option<(u64, u128)> {
+    /// The units of a reservation that has not had its time yet.
+    pub(super) fn still_planned(&self, reservation: &Reservation, nanos: u64) -> Option<u64> {
         let plans = self.plans.lock();
         let Planned { due, taken, now, rate } = self.planned_under(&plans, reservation, nanos)?;
-        Some((rate.in_time(taken, now.saturating_sub(due)), due))
+        Some(rate.in_time(taken, now.saturating_sub(due)))
     }
 
     /// A reservation that has not had its time yet, in the units of the rate that holds.
