@@ -162,7 +162,7 @@
 //!
 //! | what | bytes |
 //! |---|---:|
-//! | a limiter | 768 |
+//! | a limiter | 640 |
 //! | more, once it has let a call in; and once it has refused one | 1 024 each |
 //! | a call that waits, besides its future | 80 |
 

@@ -24,6 +24,7 @@ use crate::{
     outcome::{Classify, Hint, Outcome},
     policy::retry::RetryEnd,
 };
+
 /// How attempts after the first are made.
 pub(super) trait Again {
     type Error;

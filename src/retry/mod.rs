@@ -104,7 +104,9 @@
 //! 3. **Deadline**: no wait is begun that would end at or after the ambient [deadline](crate::deadline). The
 //!    answer is then the attempt's own, an error or a failed response. A wait that turns out too long ends
 //!    at the poll that finds the deadline passed (a timeout polls once more then): with the last error, or,
-//!    where only responses failed, a refusal for [`DeadlineTooShort`](crate::Reason::DeadlineTooShort).
+//!    where only responses failed, a refusal for [`DeadlineTooShort`](crate::Reason::DeadlineTooShort). A
+//!    later attempt that still runs then, or that a timeout below cuts there, gives way to the last error as
+//!    well.
 //! 4. **What is kept**: an error is kept during the wait; a failed response is dropped before it, since
 //!    it may pin a connection.
 //! 5. **Refusals** of policies below that never reached the service are not retried unless asked for: an

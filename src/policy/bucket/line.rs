@@ -189,8 +189,8 @@ impl<T> Line<T> {
         self.wake_first(left)
     }
 
-    /// Those whose turn comes at `from` or later and that stand between the same reservations made by hand move up;
-    /// the tokens are the bucket's only if none stands behind them.
+    /// Those whose turn comes at `from` or later and that stand between the same reservations made by hand
+    /// move up; the tokens are the bucket's only if none stands behind them.
     fn move_up(&mut self, bucket: &Bucket, from: u128, behind: u64, units: u128) {
         let moving = self.places.iter_mut().filter(|place| place.behind == behind);
         // Those whose turn has come as well: they are so much later.
