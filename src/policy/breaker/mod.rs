@@ -62,7 +62,7 @@ pub use crate::policy::Command;
 use crate::{
     error::{ConfigError, Reason},
     outcome::Outcome,
-    policy::{Now, Once, nanos, tally::Tally},
+    policy::{Now, Once, tally::Tally},
     sync::{AtomicU64, Mutex, Ordering},
 };
 
@@ -152,7 +152,7 @@ impl Breaker {
     /// Records the success of such a call, unless the machine must take it.
     #[inline(always)]
     pub(crate) fn succeeds_plainly(&self, plain: Plain, now: impl Now) -> bool {
-        self.credit.take(plain.0.generation(), &self.word, || self.since(now.now()))
+        self.credit.take(plain.0.generation(), &self.word, || self.since(now))
     }
 
     /// Leave for a call while the circuit is closed and needs no further thought.
@@ -162,7 +162,7 @@ impl Breaker {
         if !word.admits_plainly() {
             return None;
         }
-        let started = if word.has(Word::TIMED) { self.since(now.now()) } else { NEVER };
+        let started = if word.has(Word::TIMED) { self.since(now) } else { NEVER };
         Some(self.permit(word, (Kind::Call, 0), started, deadline))
     }
 
@@ -200,7 +200,7 @@ impl Breaker {
         if word.state() == State::ForcedOpen {
             return Ok(Refusal { reason: Reason::ForcedOpen, retry_after: None });
         }
-        let now = self.since(now.now());
+        let now = self.since(now);
         if !word.has(Word::REFUSE) {
             return Err(now);
         }
@@ -357,14 +357,14 @@ impl Breaker {
     /// failure it reopens a half-open circuit at once.
     pub fn not_ready(&self, outcome: Outcome, hint: Option<Duration>, now: impl Now) {
         if outcome != Outcome::Ignored {
-            let now = self.since(now.now());
+            let now = self.since(now);
             self.lock().not_ready(outcome.into(), hint, now);
         }
     }
 
     /// Does what an operator says.
     pub fn command(&self, command: Command, now: impl Now) {
-        let now = self.since(now.now());
+        let now = self.since(now);
         self.lock().command(command, now);
     }
 
@@ -385,7 +385,7 @@ impl Breaker {
     }
 
     pub(crate) fn reconfigure_valid(&self, config: Arc<CircuitBreakerConfig>, now: impl Now) {
-        let now = self.since(now.now());
+        let now = self.since(now);
         self.lock().reconfigure(config, now);
     }
 
@@ -416,7 +416,7 @@ impl Breaker {
 
     /// Nanoseconds since the breaker was made; zero for times before that.
     #[inline]
-    fn since(&self, now: Instant) -> u64 {
-        nanos(now.saturating_duration_since(self.origin))
+    fn since(&self, now: impl Now) -> u64 {
+        now.nanos_since(self.origin)
     }
 }

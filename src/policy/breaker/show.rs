@@ -17,7 +17,7 @@ use crate::{
 impl Breaker {
     /// Everything at one moment. It takes the lock for an instant, and moves nothing.
     pub fn snapshot(&self, now: impl Now) -> Snapshot {
-        let now = self.since(now.now());
+        let now = self.since(now);
         let machine = self.lock();
         let half_open = machine.phase == Phase::HalfOpen;
         let (counts, minimum) = if half_open {
@@ -50,7 +50,7 @@ impl Breaker {
     /// Why the circuit answers as it does, what would let a call in, and when. What it says of a call
     /// made now comes true, but for the recovery ramp, where chance decides.
     pub fn explain(&self, now: impl Now) -> Explanation {
-        let now = self.since(now.now());
+        let now = self.since(now);
         let mut machine = self.lock();
         let (would_admit, cause, until) = match machine.state() {
             State::ForcedOpen => (false, Cause::Command(Command::ForceOpen), None),
