@@ -23,7 +23,7 @@ pub(crate) mod waiting;
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
@@ -246,6 +246,26 @@ impl<S, P> Guard<S, P> {
     }
 }
 
+/// Polls a call and takes note of its end. The answer is left where the caller wants it: one that is taken
+/// apart and put together again is copied, in wide pieces that have to wait for the narrow ones it was
+/// written in.
+#[inline(always)]
+fn poll_calling<F, P, Res, Err>(
+    future: Pin<&mut F>,
+    permit: &mut Option<P>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Res, Err>>
+where
+    F: Future<Output = Result<Res, Err>>,
+    P: Settle<Res, Err>,
+{
+    let answer = attended(permit, || future.poll(cx));
+    if let Poll::Ready(result) = &answer {
+        settle(permit, result);
+    }
+    answer
+}
+
 pin_project! {
     /// The one future of a guarded call.
     #[derive(Debug)]
@@ -270,9 +290,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             GuardedProjection::Calling { future, permit } if permit.is_some() => {
-                let result = ready!(attended(permit, || future.poll(cx)));
-                settle(permit, &result);
-                Poll::Ready(result)
+                poll_calling(future, permit, cx)
             }
             GuardedProjection::Refused { rejection: rejection @ Some(_) } => {
                 Poll::Ready(Err(Err::from(rejection.take().expect("matched above"))))
