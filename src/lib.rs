@@ -102,6 +102,8 @@ pub mod bulkhead;
 pub mod catch_panic;
 pub mod circuit_breaker;
 pub mod clock;
+#[cfg(feature = "serde")]
+mod config;
 pub mod deadline;
 mod error;
 mod error_layer;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tower_layer::{Identity, Layer};
 
 use super::{
+    limit_is,
     operated::{Handles, Operated},
     slots::places,
 };
@@ -56,7 +57,7 @@ pub fn client(name: &'static str) -> ClientConfig {
 /// assert_eq!(error.field(), "attempt_timeout");
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use]
 #[non_exhaustive]
 pub struct ClientConfig {
@@ -117,41 +118,53 @@ impl ClientConfig {
         self
     }
 
-    /// Makes the stack: one state for each of its policies, shared by whatever it is put in front of.
+    /// Checks every value and their combinations.
     ///
     /// # Errors
     /// [`ConfigError`] names the first value that cannot work, by its field here or in the configuration of
     /// retry or breaker. An attempt timeout that is no shorter than the total one is such a value: to go
     /// without, see [`Client::without_attempt_timeout`].
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let name = self.name;
+        let total = TimeoutConfig::new(name, self.total_timeout);
+        total.validate().map_err(limit_is("total_timeout"))?;
+        if let Some(attempt) = self.attempt_timeout {
+            let why = "must be shorter than `total_timeout`, or one slow attempt takes all of it";
+            ensure(attempt < self.total_timeout, "attempt_timeout", Shown(attempt), why)?;
+        }
+        let attempt = TimeoutConfig::new(name, self.limit_of_attempt());
+        attempt.validate().map_err(limit_is("attempt_timeout"))?;
+        BulkheadConfig::new(name, self.max_in_flight).validate()?;
+        self.retry.clone().name(name).validate()?;
+        self.circuit_breaker.clone().name(name).validate()
+    }
+
+    /// Makes the stack: one state for each of its policies, shared by whatever it is put in front of.
+    ///
+    /// # Errors
+    /// Those of [`validate`](Self::validate).
     pub fn build(self) -> Result<StandardClient, ConfigError> {
+        self.validate()?;
+        let attempt = self.limit_of_attempt();
         let Self { name, total_timeout, max_in_flight, retry, circuit_breaker, .. } = self;
-        let timeout = |name, limit, field| {
-            let layer = TimeoutLayer::new(TimeoutConfig::new(name, limit));
-            layer.map_err(|error| if error.field() == "limit" { error.about(field) } else { error })
-        };
-        let total = timeout(name, total_timeout, "total_timeout")?;
-        let attempt = match self.attempt_timeout {
-            Some(attempt) => {
-                let why =
-                    "must be shorter than `total_timeout`, or one slow attempt takes all of it";
-                ensure(attempt < total_timeout, "attempt_timeout", Shown(attempt), why)?;
-                attempt
-            }
-            None => (total_timeout / 10 * 3).max(Duration::from_nanos(1)),
-        };
         // Two timeouts in one stack: a refusal says which of them it was.
         let name_of_attempt = intern(&format!("{name}.attempt"));
         Ok(Client {
             name,
             fallback: Identity::new(),
-            total_timeout: total,
+            total_timeout: TimeoutLayer::new(TimeoutConfig::new(name, total_timeout))?,
             rate_limit: Identity::new(),
             bulkhead: BulkheadLayer::new(BulkheadConfig::new(name, max_in_flight))?,
             retry: RetryLayer::new(retry.name(name))?,
             circuit_breaker: CircuitBreakerLayer::new(circuit_breaker.name(name))?,
-            attempt_timeout: timeout(name_of_attempt, attempt, "attempt_timeout")?,
+            attempt_timeout: TimeoutLayer::new(TimeoutConfig::new(name_of_attempt, attempt))?,
             error: ErrorLayer::new(),
         })
+    }
+
+    fn limit_of_attempt(&self) -> Duration {
+        let share = || (self.total_timeout / 10 * 3).max(Duration::from_nanos(1));
+        self.attempt_timeout.unwrap_or_else(share)
     }
 }
 

@@ -92,6 +92,8 @@ mod server;
 mod slots;
 mod words;
 
+use crate::error::ConfigError;
+
 pub use self::{
     amplification::Amplification,
     check::check,
@@ -100,3 +102,8 @@ pub use self::{
     report::{Finding, Report, Rule, Severity},
     server::{Server, ServerConfig, StandardServer, server},
 };
+
+/// What a timeout calls `limit` has another name in a stack's configuration.
+fn limit_is(field: &'static str) -> impl FnOnce(ConfigError) -> ConfigError {
+    move |error| if error.field() == "limit" { error.about(field) } else { error }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tower_layer::{Identity, Layer};
 
 use super::{
+    limit_is,
     operated::{Handles, Operated},
     slots::places,
 };
@@ -35,7 +36,7 @@ pub fn server(name: &'static str) -> ServerConfig {
 /// | [`timeout`](Self::timeout) | 10 s | for one request |
 ///
 /// There is no rate limit until [`Server::with_rate`] says how much there may be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
 pub struct ServerConfig {
@@ -65,19 +66,28 @@ impl ServerConfig {
         self
     }
 
-    /// Makes the stack: one state for each of its policies, shared by every route and connection.
+    /// Checks every value.
     ///
     /// # Errors
     /// [`ConfigError`] names the first value that cannot work.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        BulkheadConfig::new(self.name, self.max_in_flight).validate()?;
+        let timeout = TimeoutConfig::new(self.name, self.timeout);
+        timeout.validate().map_err(limit_is("timeout"))
+    }
+
+    /// Makes the stack: one state for each of its policies, shared by every route and connection.
+    ///
+    /// # Errors
+    /// Those of [`validate`](Self::validate).
     pub fn build(self) -> Result<StandardServer, ConfigError> {
+        self.validate()?;
         let Self { name, max_in_flight, timeout } = self;
         Ok(Server {
             name,
             rate_limit: Identity::new(),
             bulkhead: BulkheadLayer::new(BulkheadConfig::new(name, max_in_flight))?,
-            timeout: TimeoutLayer::new(TimeoutConfig::new(name, timeout)).map_err(|error| {
-                if error.field() == "limit" { error.about("timeout") } else { error }
-            })?,
+            timeout: TimeoutLayer::new(TimeoutConfig::new(name, timeout))?,
             catch_panic: CatchPanicLayer::new(CatchPanicConfig::new(name))?,
             error: ErrorLayer::new(),
         })

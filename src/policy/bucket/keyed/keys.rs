@@ -2,6 +2,10 @@
 
 #[cfg(doc)]
 use crate::error::Reason;
+use crate::policy::check::{Check, ensure};
+
+/// The most keys that can be asked for.
+const MOST: usize = 1 << 24;
 
 /// What becomes of a call for a further key while as many keys as there may be have a bucket in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -46,6 +50,11 @@ impl Keys {
     pub const fn or(mut self, at_cap: AtCap) -> Self {
         self.at_cap = at_cap;
         self
+    }
+
+    pub(crate) fn check(self) -> Check {
+        let why = "must be in 1..=16777216";
+        ensure((1..=MOST).contains(&self.most), "max_keys", self.most, why)
     }
 }
 

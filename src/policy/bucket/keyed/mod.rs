@@ -38,15 +38,13 @@ use super::{
 };
 use crate::{
     error::{ConfigError, Reason},
-    policy::{Now, check::ensure},
+    policy::Now,
     sync::{AtomicU64, Mutex, Ordering},
 };
 
 /// From this many keys on, the table is in parts, so that calls for different keys seldom meet.
 const PARTS_FROM: usize = 256;
 const PARTS: usize = 16;
-/// The most keys that can be asked for.
-const MOST: usize = 1 << 24;
 
 /// Leave to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,9 +140,10 @@ impl<K> Buckets<K> {
         keys: impl Into<Keys>,
         now: Instant,
     ) -> Result<Self, ConfigError> {
-        let Keys { most, at_cap } = keys.into();
+        let keys = keys.into();
         let rate = config.rate()?;
-        ensure((1..=MOST).contains(&most), "max_keys", most, "must be in 1..=16777216")?;
+        keys.check()?;
+        let Keys { most, at_cap } = keys;
         let (parts, each) = if most < PARTS_FROM { (1, most) } else { (PARTS, most_of_part(most)) };
         let part = |_| CachePadded::new(Mutex::new(Part::new(rate, each)));
         Ok(Self {
