@@ -10,6 +10,7 @@
 //! | [readiness] | what does `poll_ready` promise, and where are calls refused? |
 //! | [telemetry] | what can be seen of a policy, and what does it cost? |
 //! | [testing] | how is a stack tested without waiting? |
+//! | [configuration] | how does a file set all of this? |
 //! | [frameworks] | what does it look like with axum and reqwest? |
 
 #[doc = include_str!("choosing.md")]
@@ -35,6 +36,10 @@ pub mod telemetry {}
 
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+
+// Its examples need feature `serde` and TOML: they are tested where those are, in `tests/wire`.
+#[cfg_attr(not(doctest), doc = include_str!("configuration.md"))]
+pub mod configuration {}
 
 // Its examples need axum and reqwest: they are tested where those are, in `tests/stacks`.
 #[cfg_attr(not(doctest), doc = include_str!("frameworks.md"))]

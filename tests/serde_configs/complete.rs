@@ -25,12 +25,13 @@ const NOT_BY_THEMSELVES: [&str; 3] = [
 
 /// The public structs and enums below `src/`, each with the words in its body.
 fn definitions(folder: &Path, found: &mut BTreeMap<String, BTreeSet<String>>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             definitions(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let tokens: TokenStream = fs::read_to_string(&path).unwrap().parse().unwrap();
+            let tokens: TokenStream =
+                fs::read_to_string(&path).expect("a file").parse().expect("tokens");
             let tokens: Vec<TokenTree> = tokens.into_iter().collect();
             for (at, three) in tokens.windows(3).enumerate() {
                 let [shown, kind, name] = three else { unreachable!("windows of three") };
