@@ -140,7 +140,7 @@ impl Core {
     pub(super) fn settle(&self, permit: Permit, outcome: Outcome, hint: Option<Duration>) {
         if self.observers.listen_to_calls() {
             self.settle_specially(permit, outcome, hint, true);
-        } else if !self.breaker.settles_plainly(&permit, outcome, self.clock) {
+        } else if !self.breaker.settles_plainly(&permit, outcome, &self.clock) {
             self.settle_specially(permit, outcome, hint, false);
         }
     }
