@@ -2,25 +2,24 @@
 //! cost less.
 
 use std::{
-    future::Future,
+    future::Future as _,
     hint::black_box,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    task::{Context, Waker},
+    time::Duration,
 };
 
 use portcullis::clock::{ClockFn, quanta_now, tokio_now};
 use tokio::{sync::Semaphore, time::sleep};
-use tower_service::Service;
 
 use crate::{
     Batch, NONE, Subject,
     panel::Panel,
-    service::{AtOnce, Errors, Fault, answer, calls, layer, runtime},
+    service::{Errors, Fault, answer, calls, runtime},
 };
 
 /// All parts.
@@ -45,14 +44,6 @@ pub fn subjects() -> Vec<Subject> {
         part("floor-timer", "tokio's timer, made and dropped", || timer(false)),
         part("floor-timer-started", "tokio's timer, made, started and dropped", || timer(true)),
         part("floor-exchange", "a number counted down by compare-and-swap", exchange),
-        part("floor-count-layer", "a layer written by hand: an `Arc` and two loads", || {
-            layer(Errors::Never, ByHand::<false>::new())
-        }),
-        part(
-            "floor-window-layer",
-            "a layer written by hand: clock, `Arc`, compare-and-swap, two loads",
-            || layer(Errors::Never, ByHand::<true>::new()),
-        ),
         part(
             "floor-time-layer",
             "clock, `Arc` and compare-and-swap, as a layer needs them",
@@ -122,79 +113,4 @@ fn exchange() -> Batch {
             let _ = left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| Some(left - 1));
         });
     })
-}
-
-/// What every breaker's layer must do, and nothing else: it asks a word before the call, keeps its state
-/// alive in the future, and looks at the state again when the call has succeeded. With `TIMED` it reads the
-/// clock then, as a window of time must, and counts.
-#[derive(Clone)]
-struct ByHand<const TIMED: bool> {
-    state: Arc<State>,
-    inner: AtOnce,
-}
-
-struct State {
-    word: AtomicU64,
-    left: AtomicU64,
-    origin: Instant,
-}
-
-impl<const TIMED: bool> ByHand<TIMED> {
-    fn new() -> Self {
-        let (word, left) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        Self { state: Arc::new(State { word, left, origin: tokio_now() }), inner: AtOnce }
-    }
-}
-
-impl State {
-    fn succeeded(&self, timed: bool) {
-        let left = self.left.load(Ordering::Acquire);
-        if timed {
-            black_box(tokio_now().saturating_duration_since(self.origin));
-            let _ = self.left.compare_exchange(left, left - 1, Ordering::AcqRel, Ordering::Acquire);
-        } else {
-            black_box(left);
-        }
-    }
-}
-
-impl<const TIMED: bool> Service<u64> for ByHand<TIMED> {
-    type Response = u64;
-    type Error = Fault;
-    type Future = HandFuture<TIMED>;
-
-    #[inline]
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        self.inner.poll_ready(cx)
-    }
-
-    #[inline]
-    fn call(&mut self, request: u64) -> Self::Future {
-        let refused = self.state.word.load(Ordering::Acquire) != 0;
-        let state = (!refused).then(|| self.state.clone());
-        HandFuture { state, future: self.inner.call(request) }
-    }
-}
-
-struct HandFuture<const TIMED: bool> {
-    state: Option<Arc<State>>,
-    future: <AtOnce as Service<u64>>::Future,
-}
-
-impl<const TIMED: bool> Future for HandFuture<TIMED> {
-    type Output = Result<u64, Fault>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { state, future } = &mut *self;
-        let Some(kept) = state.as_ref() else {
-            return Poll::Ready(Err(Fault::Open));
-        };
-        let answer = Pin::new(future).poll(cx);
-        if let Poll::Ready(Ok(_)) = &answer {
-            kept.succeeded(TIMED);
-            *state = None;
-        }
-        answer
-    }
 }
