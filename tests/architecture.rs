@@ -16,7 +16,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const SHELLS: [&str; 7] =
     ["circuit_breaker", "rate_limit", "bulkhead", "timeout", "retry", "fallback", "catch_panic"];
 /// The only modules that may import shells, besides the crate's root.
-const ABOVE_SHELLS: [&str; 1] = ["stack"];
+const ABOVE_SHELLS: [&str; 4] = ["stack", "http", "grpc", "health"];
 
 struct File {
     name: String,

@@ -1,0 +1,1 @@
+//! What servers and clients of gRPC need: see [`docs::frameworks`](crate::docs::frameworks).

@@ -1,0 +1,1 @@
+//! What servers and clients of HTTP need: see [`docs::frameworks`](crate::docs::frameworks).
