@@ -28,9 +28,9 @@ use crate::{
 
 /// Takes deadlines from the headers of requests: see [`deadline`](crate::http::deadline).
 ///
-/// What requests say is ignored until the layer is told whom to believe: a client could make its own
-/// requests fail, and would be told more than it need know; but one proxy that passes foreign headers on
-/// is enough for others to suffer.
+/// What requests say is ignored until the layer is told whom to believe. A deadline is a lever: a call that
+/// its deadline cuts is a failure of the service to the breakers below, so that a stranger whose requests
+/// give it a millisecond could open a circuit for everybody.
 #[derive(Clone)]
 #[must_use]
 pub struct DeadlineLayer<T = Nobody> {

@@ -87,6 +87,9 @@ fn single(headers: &HeaderMap, name: &HeaderName) -> Option<IpAddr> {
 fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     let mut found = None;
     for pair in (Pieces { rest: Some(element), between: b';' }) {
+        if pair.trim_ascii().is_empty() {
+            continue;
+        }
         let at = pair.iter().position(|byte| *byte == b'=')?;
         let (name, value) = (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"for") && found.replace(node(unquoted(value)?)?).is_some() {
