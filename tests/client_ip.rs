@@ -3,6 +3,7 @@
 //! Tables of headers as a server gets them, random ones in `client_ip/random.rs`, configurations and keys by
 //! header in `client_ip/config.rs`. Over real connections: `tests/wire/tests/per_ip.rs`.
 #![cfg(feature = "http")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 #[path = "client_ip/config.rs"]
 mod config;

@@ -2,6 +2,7 @@
 //! tells. The units of `grpc-timeout` are in `wire_deadline/grpc.rs`, what a client tells in
 //! `wire_deadline/forward.rs`. Over real connections: `tests/wire/tests/deadline.rs`.
 #![cfg(feature = "http")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test may panic")]
 
 #[path = "wire_deadline/forward.rs"]
 mod forward;

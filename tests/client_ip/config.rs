@@ -1,7 +1,8 @@
 //! Configurations that cannot work, other ways to a peer's address, and keys by header.
 
 use portcullis::{
-    KeyedRateLimitLayer, RateLimitConfig, Rejection,
+    CircuitBreakerConfig, Error, KeyedCircuitBreakerLayer, KeyedRateLimitLayer, RateLimitConfig,
+    Rejection, State,
     http::key::{HeaderHash, HeaderKey, TrustedHops},
 };
 use tower::{Layer, ServiceExt, service_fn};
@@ -143,4 +144,47 @@ fn a_header_is_a_key_of_sixteen_bytes_that_tells_nothing() {
     assert!(shown.starts_with("HeaderHash(") && !shown.contains("secret"), "{shown}");
     assert_eq!(size_of::<HeaderHash>(), 16);
     assert_eq!(HeaderKey::new("x api").unwrap_err().field(), "header");
+}
+
+/// A breaker for each tenant takes the same closures.
+#[tokio::test(start_paused = true)]
+async fn circuits_have_keys_as_well() {
+    let tenant = HeaderKey::new("x-tenant").unwrap();
+    let config = CircuitBreakerConfig::new("tenants").consecutive_failures(1);
+    let layer = KeyedCircuitBreakerLayer::new(config, 100, tenant.key()).unwrap();
+    let circuits = layer.circuits().clone();
+    let service = layer.layer(service_fn(|request: Request<()>| async move {
+        if request.headers()["x-tenant"] == "broken" { Err(Error::Inner("down")) } else { Ok(()) }
+    }));
+    for (name, state) in [("broken", State::Open), ("fine", State::Closed)] {
+        let request = request(None, &[("x-tenant", name.as_bytes())]);
+        assert_eq!(service.clone().oneshot(request).await.is_err(), name == "broken");
+        assert_eq!(circuits.get(&tenant.hash(name)).unwrap().state(), state, "{name}");
+    }
+}
+
+#[test]
+fn finding_a_key_allocates_nothing() {
+    let lines: &[(&str, &[u8])] = &[
+        (XFF, b"unknown, 198.51.100.1"),
+        (XFF, b"[2001:db8::1]:80, 10.0.0.2"),
+        ("forwarded", b"for=198.51.100.1, for=\"[2001:db8::1]:80\";host=\"a,b\", for=10.0.0.2"),
+        ("x-api-key", b"secret"),
+    ];
+    let request = request(Some(PROXY), lines);
+    let tenant = HeaderKey::new("x-api-key").unwrap();
+    let finders = [
+        networks().x_forwarded_for(),
+        networks().forwarded(),
+        ClientIp::trusted_hops(9).forwarded(),
+    ];
+    let finders = finders.map(|client| client.build().unwrap());
+    tenant.of(&request); // The keys of the hash are drawn once.
+    let mut keys = [IpKey::UNKNOWN; 3];
+    let counted = allocation_counter::measure(|| {
+        keys = finders.each_ref().map(|finder| finder.of(&request));
+        tenant.of(&request);
+    });
+    assert_eq!(counted.count_total, 0);
+    assert_eq!(keys.map(|key| key.to_string()), ["2001:db8::/64", "2001:db8::/64", PROXY]);
 }

@@ -150,7 +150,7 @@ async fn every_attempt_tells_less() {
             let told = request.headers()["x-timeout-ms"].to_str().unwrap().parse::<u64>().unwrap();
             log.lock().unwrap().push((told, deadline::remaining().unwrap()));
             async {
-                tokio::time::sleep(100 * MS).await;
+                advance(100 * MS).await;
                 Err::<(), _>(Error::Inner(std::fmt::Error))
             }
         }));

@@ -34,7 +34,10 @@ pub(super) enum Trusted {
 /// | no peer is known | the header all the same: a proxy may speak through a Unix socket | [`IpKey::UNKNOWN`] |
 /// | and nothing else, either | [`IpKey::UNKNOWN`] | [`IpKey::UNKNOWN`] |
 ///
-/// So what the client itself may have written is never the key, and no request is refused or fails for
+/// A header of one address says the client, whatever `n` is. A client in one of the networks is trusted as a
+/// proxy is: name those of proxies only.
+///
+/// So what a stranger may have written is never the key, and no request is refused or fails for
 /// want of one: those that cannot be told apart share the peer's limit, or that of all unknown ones. The
 /// lines of a list are one list, in their order. Addresses may have ports, and those of IPv6 brackets. An
 /// IPv4 address in the clothes of IPv6 (`::ffff:192.0.2.7`) is one of IPv4. A place of a list that is

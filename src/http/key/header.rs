@@ -77,8 +77,8 @@ impl HeaderKey {
 static HASHERS: LazyLock<[RandomState; 2]> =
     LazyLock::new(|| [RandomState::new(), RandomState::new()]);
 
-/// The value of a header, hashed with keys that each process draws anew. What was hashed cannot be told from
-/// it, and two values have the same with a chance of 1 in 2^128.
+/// The value of a header, hashed to 128 bits with keys that each process draws anew: what was hashed cannot be
+/// told from it, and nobody can look for two values that have the same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HeaderHash([u8; 16]);
 

@@ -29,7 +29,7 @@
 //! |---|---|---|
 //! | [`ClientIp`] | [`IpKey`], 18 bytes | whoever has no name: by address, also behind proxies |
 //! | [`HeaderKey`] | [`HeaderHash`], 16 bytes | API keys, tenants: by the value of a header |
-//! | a closure | what it returns | all else, and both: `move \|request: &Request<_>\| (ip.of(request), tenant.of(request))` |
+//! | a closure | what it returns | upstream hosts: `\|request: &Request<_>\| request.uri().authority().cloned()`; all else, and both: `move \|request: &Request<_>\| (ip.of(request), tenant.of(request))` |
 //!
 //! A request that has no key of its own gets the one that all such requests share. None is refused for it.
 //!
