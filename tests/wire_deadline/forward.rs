@@ -67,7 +67,6 @@ async fn a_header_only_shrinks() {
         (&["1989"][..], "1989"),
         (&["1990"], "1990"),
         (&["1991"], "1990"),
-        (&["0"], "0"),
         (&["-1"], "1990"),
         (&["garbage"], "1990"),
         // Several lines are one then: the shortest that any of them says.
@@ -85,6 +84,14 @@ async fn a_header_only_shrinks() {
         told(&["grpc-timeout"], Some(SECOND), &own).await,
         lines(&[("grpc-timeout", "990000u")])
     );
+    let as_it_is_written = told(&["grpc-timeout"], Some(1_010 * MS), &own).await;
+    assert_eq!(as_it_is_written, lines(&own));
+    // Nothing is nothing, whoever says it.
+    for own in [&[(name, "0")][..], &[(name, "0"), (name, "9")]] {
+        let refused = told(&[name], Some(SECOND), own).await;
+        assert_eq!(refused, Err(Error::Rejected(TOO_SHORT)), "{own:?}");
+        assert_eq!(told(&[name], None, own).await, lines(own), "no deadline, no word");
+    }
 }
 
 /// With less than the margin left, or less than a header can say, no request is made.

@@ -65,8 +65,8 @@
 //! 1. **It tells what is left now**, of the ambient deadline or the one that the request carries, the
 //!    earlier. Below a retry each attempt tells less. Without a deadline it leaves the request alone.
 //! 2. **It only shrinks.** A header that says less already stays; one that says more, or garbage, is replaced.
-//! 3. **Nothing left, nothing sent.** Where the margin leaves nothing, or less than one unit of a header, the
-//!    call is refused at once.
+//! 3. **Nothing left, nothing sent.** Where the margin leaves nothing, or less than one unit of a header, or
+//!    where a header says zero already, the call is refused at once.
 //!
 //! It works on `http::Request`, and with the feature `reqwest` on its requests.
 //!

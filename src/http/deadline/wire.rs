@@ -74,16 +74,16 @@ impl Carrier {
         headers.get_all(&self.name).into_iter().filter_map(|line| self.parse(line)).min()
     }
 
-    /// Sees to it that the header says no more than `left`. Where that rounds to nothing, no request is to be
-    /// sent: `false`.
+    /// Sees to it that the header says no more than `left`. Where it would say nothing is left, no request is to
+    /// be sent: `false`.
     pub(super) fn write(&self, headers: &mut HeaderMap, left: Duration) -> bool {
         let said = self.read(headers).filter(|said| *said <= left);
-        if said.is_some() && headers.get_all(&self.name).into_iter().nth(1).is_none() {
-            return true;
-        }
+        let Some(value) = self.format(said.unwrap_or(left)) else { return false };
         // What several lines say at the least, or garbage, becomes one line.
-        let value = self.format(said.unwrap_or(left));
-        value.map(|value| headers.insert(&self.name, value)).is_some()
+        if said.is_none() || headers.get_all(&self.name).into_iter().nth(1).is_some() {
+            headers.insert(&self.name, value);
+        }
+        true
     }
 
     fn parse(&self, value: &HeaderValue) -> Option<Duration> {
@@ -96,8 +96,7 @@ impl Carrier {
 
     fn format(&self, left: Duration) -> Option<HeaderValue> {
         let number = match self.unit {
-            Unit::Grpc if left.is_zero() => return None,
-            Unit::Grpc => return Some(timeout::format(left)),
+            Unit::Grpc => return (!left.is_zero()).then(|| timeout::format(left)),
             Unit::Millis => u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             Unit::Seconds => left.as_secs(),
         };

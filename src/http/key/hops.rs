@@ -101,11 +101,10 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
 
 /// What stands between quotes, if any. There is nothing to escape in an address.
 fn unquoted(value: &[u8]) -> Option<&[u8]> {
-    let inside = match value.strip_prefix(b"\"") {
-        Some(rest) => rest.strip_suffix(b"\"")?,
-        None => value,
-    };
-    (!inside.contains(&b'"')).then_some(inside)
+    match value.strip_prefix(b"\"") {
+        Some(rest) => rest.strip_suffix(b"\""),
+        None => Some(value),
+    }
 }
 
 /// Parts of a text, from the right, where what separates them does not count inside quotes.
