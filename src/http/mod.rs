@@ -1,1 +1,4 @@
 //! What servers and clients of HTTP need: see [`docs::frameworks`](crate::docs::frameworks).
+
+pub mod deadline;
+pub mod key;
