@@ -39,7 +39,10 @@ impl File {
 
     /// The crates that the file names.
     fn crates<'a>(&self, known: &'a BTreeSet<String>) -> BTreeSet<&'a str> {
-        let named = known.iter().filter(|name| self.paths.iter().any(|path| path[0] == **name));
+        // A word by itself may be a local name.
+        let named =
+            |name: &&String| self.paths.iter().any(|path| path.len() > 1 && path[0] == **name);
+        let named = known.iter().filter(named);
         named.map(String::as_str).collect()
     }
 
