@@ -157,6 +157,8 @@
 
 mod core;
 mod handle;
+#[cfg(feature = "http")]
+mod held;
 mod layer;
 mod permit;
 mod queued;
@@ -165,6 +167,8 @@ mod wait;
 #[cfg(doc)]
 use crate::policy::bulkhead::BulkheadConfig;
 
+#[cfg(feature = "http")]
+pub(crate) use self::held::HeldSlot;
 pub use self::{
     handle::Bulkhead,
     layer::{BulkheadLayer, Bulkheaded, ResponseFuture},
