@@ -1,3 +1,8 @@
 //! What servers and clients of HTTP need: see [`docs::frameworks`](crate::docs::frameworks).
 
+pub mod body_timeout;
 pub mod hold;
+
+pub use self::body_timeout::{
+    BodyError, BodyTimeLimit, BodyTimeout, BodyTimeoutConfig, BodyTimeoutLayer,
+};

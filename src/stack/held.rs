@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     bulkhead::{BulkheadLayer, QueuedBulkheadLayer},
-    http::hold::HoldBody,
+    http::{BodyTimeoutLayer, hold::HoldBody},
 };
 
 impl<L, T> sealed::Sealed for HoldBody<L, T> {}
@@ -55,3 +55,11 @@ macro_rules! holds {
 }
 
 holds!(BulkheadLayer, QueuedBulkheadLayer);
+
+impl sealed::Sealed for BodyTimeoutLayer {}
+
+impl Operated for BodyTimeoutLayer {
+    fn handle_into(&self, handles: &mut Handles) {
+        handles.push(self.body_time_limit());
+    }
+}

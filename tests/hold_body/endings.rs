@@ -18,6 +18,7 @@ use super::script::{
 };
 use crate::support::{Caller, Fault, Told, panic_of};
 
+type Gauge = Box<dyn Fn() -> usize>;
 type Held = BoxCloneSyncService<Ask, Response<HeldBody<Script>>, Error<Fault>>;
 
 /// One layer that holds, and what is told of it.
@@ -28,7 +29,7 @@ struct Subject {
     told: Told,
     seen: Vec<Event>,
     breaker: bool,
-    in_flight: Box<dyn Fn() -> usize>,
+    in_flight: Gauge,
 }
 
 fn boxed<S>(service: S) -> Held
@@ -53,22 +54,21 @@ fn judge(result: &Result<Response<Script>, Error<Fault>>) -> Outcome {
 
 fn subjects() -> Vec<Subject> {
     let mut subjects = Vec::new();
-    let mut add =
-        |name, breaker, make: &dyn Fn(&Told, Server) -> (Held, Box<dyn Fn() -> usize>)| {
-            let (server, told) = (Server::default(), Told::default());
-            let (service, in_flight) = make(&told, server.clone());
-            subjects.push(Subject {
-                name,
-                service,
-                server,
-                told,
-                seen: Vec::new(),
-                breaker,
-                in_flight,
-            });
-        };
+    let mut add = |name, breaker, make: &dyn Fn(&Told, Server) -> (Held, Gauge)| {
+        let (server, told) = (Server::default(), Told::default());
+        let (service, in_flight) = make(&told, server.clone());
+        subjects.push(Subject {
+            name,
+            service,
+            server,
+            told,
+            seen: Vec::new(),
+            breaker,
+            in_flight,
+        });
+    };
     let slots = || BulkheadConfig::new("db", 1);
-    let gauge = |bulkhead: &Bulkhead| -> Box<dyn Fn() -> usize> {
+    let gauge = |bulkhead: &Bulkhead| -> Gauge {
         let bulkhead = bulkhead.clone();
         Box::new(move || bulkhead.in_flight())
     };
