@@ -1,10 +1,15 @@
 //! A timeout for bodies: one that stalls is cut, and nothing else is.
 #![cfg(feature = "http")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads its own paused clock, and sleeps on it"
+)]
 #![allow(clippy::unwrap_used, reason = "a test may panic, and picks any instant to begin with")]
 
 mod support;
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     fmt::Debug,
     future::{Future, ready},
@@ -52,7 +57,7 @@ enum Then {
 /// A body whose frames take so long each, measured from the frame before; then it ends after `last`, or never.
 #[derive(Debug)]
 struct Paced {
-    frames: std::vec::IntoIter<(Duration, Then)>,
+    frames: VecDeque<(Duration, Then)>,
     last: Option<Duration>,
     waits: Option<Pin<Box<Sleep>>>,
     next: Option<Option<Then>>,
@@ -62,7 +67,7 @@ struct Paced {
 impl Paced {
     fn new(frames: &[(Duration, Then)], last: Option<Duration>) -> Self {
         let live = Arc::new(AtomicUsize::new(1));
-        Self { frames: frames.to_vec().into_iter(), last, waits: None, next: None, live }
+        Self { frames: frames.iter().copied().collect(), last, waits: None, next: None, live }
     }
 
     fn data(gaps: &[Duration], last: Option<Duration>) -> Self {
@@ -85,7 +90,7 @@ impl Body for Paced {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         if self.next.is_none() {
-            let (gap, next) = match (self.frames.next(), self.last) {
+            let (gap, next) = match (self.frames.pop_front(), self.last) {
                 (Some((gap, then)), _) => (gap, Some(then)),
                 (None, Some(last)) => (last, None),
                 (None, None) => return Poll::Pending,
