@@ -11,7 +11,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use portcullis::http::BodyTimeoutConfig;
+/// use portcullis::policy::body_timeout::config::BodyTimeoutConfig;
 ///
 /// let config = BodyTimeoutConfig::new("downloads", Duration::from_secs(15))
 ///     .total(Duration::from_secs(600));
