@@ -212,7 +212,9 @@ async fn the_time_of_the_reader_is_its_own() {
     assert!(matches!(poll(&mut body), Poll::Ready(Some(Ok(_)))));
 }
 
-fn poll<B: Body + Unpin>(body: &mut B) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
+fn poll<B: Body + Unpin>(body: &mut B) -> Polled<B> {
     Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -510,4 +512,31 @@ proptest! {
         prop_assert_eq!(read.1, end.map_or(Ok(()), |cut| Err(BodyError::Rejected(cut))));
         prop_assert_eq!(read.2, ms(at * 1_000));
     }
+}
+
+/// tokio lets a timer fire only while its task has budget left, which such a body takes whole.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_uses_up_its_tasks_budget_is_cut_all_the_same() {
+    #[derive(Debug)]
+    struct Greedy;
+    impl Body for Greedy {
+        type Data = Bytes;
+        type Error = Fault;
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+            while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+            Poll::Pending
+        }
+    }
+    let (layer, _told) = layer(idle(SECOND));
+    let cut = tokio::spawn(read(begin(&layer, Greedy)));
+    tokio::task::yield_now().await;
+    advance(SECOND).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(cut.is_finished(), "cut when it came by again");
+    assert!(matches!(cut.await.unwrap(), (0, Err(BodyError::Rejected(_)), _)));
 }

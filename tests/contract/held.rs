@@ -53,9 +53,10 @@ impl<L: Layer<Speaks>, F: Clone> Layer<Strict> for OverHttp<L, F> {
     }
 }
 
-fn held<L>(
-    layer: HoldBody<L>,
-) -> OverHttp<HoldBody<L>, fn(Response<HeldBody<Endless>>) -> Answered> {
+/// Takes a response for its head.
+type Looks = fn(Response<HeldBody<Endless>>) -> Answered;
+
+fn held<L>(layer: HoldBody<L>) -> OverHttp<HoldBody<L>, Looks> {
     OverHttp(layer, head)
 }
 

@@ -321,6 +321,24 @@ async fn what_a_command_has_admitted_is_held_by_nobody() {
     assert_eq!(circuit.snapshot().failures, 2);
 }
 
+/// By hand, a probe keeps its slot and its lease until it is settled.
+#[test]
+fn a_probe_whose_answer_has_begun_is_one_still() {
+    let start = portcullis::clock::tokio_now();
+    let breaker =
+        portcullis::policy::breaker::Breaker::new(config(), start).expect("a valid config");
+    breaker.command(portcullis::Command::HalfOpen, start);
+    let permit = breaker.answered(breaker.admit(start).expect("a probe"), start + SECOND);
+    assert!(permit.is_probe() && permit.is_recorded());
+    assert_eq!(breaker.snapshot(start).probes_in_flight, 1);
+    breaker.settle(permit, Outcome::Success, None, start + 2 * SECOND);
+    assert_eq!(breaker.state(), State::Closed);
+    breaker.command(portcullis::Command::Disable, start);
+    let untracked = breaker.admit(start).expect("disabled");
+    assert!(!untracked.is_recorded());
+    assert!(!breaker.answered(untracked, start).is_recorded());
+}
+
 /// A body that outlives its layer, its service and its handle keeps what it needs.
 #[test]
 fn a_body_outlives_everything_else() {

@@ -395,3 +395,44 @@ fn what_is_held_looks_as_it_did() {
     assert_eq!(last.into_trailers().expect("trailers")["grpc-status"], "7");
     assert!(matches!(frame(&mut body), std::task::Poll::Ready(None)));
 }
+
+/// Bodies end on whatever thread reads them; every one of them is counted once.
+#[test]
+fn bodies_that_end_on_other_threads_are_counted_once_each() {
+    const EACH: u32 = 300;
+    let slots = BulkheadLayer::new(BulkheadConfig::new("db", 1_000_000)).expect("a valid config");
+    let config = CircuitBreakerConfig::new("db").no_failure_rate().failures(1_000_000);
+    let breaker = CircuitBreakerLayer::new(config).expect("a valid config");
+    let (bulkhead, circuit) = (slots.bulkhead().clone(), breaker.circuit().clone());
+    let service = tower::ServiceBuilder::new()
+        .layer(slots.hold_body())
+        .layer(breaker.hold_body())
+        .service(Server::default());
+    let (give, take) = std::sync::mpsc::channel();
+    let (give, take) = (std::sync::Mutex::new(give), std::sync::Mutex::new(take));
+    crate::support::on_threads(4, |_| {
+        let mut service = service.clone();
+        for nth in 0..EACH {
+            let ask = match nth % 3 {
+                0 => Ask::new(&[Data("a"), Data("b")]),
+                1 => Ask::new(&[Data("a"), Step::Error]),
+                _ => Ask::new(&[Data("a"), Data("b")]).says(Says::End),
+            };
+            let std::task::Poll::Ready(Ok(response)) = poll(service.call(ask)) else {
+                panic!("no head")
+            };
+            // A third of the successes is dropped half-way.
+            let polls = if nth % 9 == 0 { 1 } else { ALL };
+            give.lock()
+                .expect("whole")
+                .send((response.into_body(), polls))
+                .expect("somebody takes");
+            let (body, polls) = take.lock().expect("whole").recv().expect("somebody gives");
+            read(body, polls);
+        }
+    });
+    let (all, dropped) = (u64::from(4 * EACH), u64::from(4 * EACH.div_ceil(9)));
+    let now = circuit.snapshot();
+    assert_eq!((now.failures, now.successes), (all / 3, all * 2 / 3 - dropped));
+    assert_eq!(bulkhead.in_flight(), 0);
+}

@@ -14,10 +14,10 @@ use crate::{
 
 /// The handle of a layer and of its service, in their words.
 macro_rules! shows {
-    ($($held:ty $([$($parameters:ident),+])?: $handle:ident -> $type:ty;)+) => {
+    ($($held:ty $([$($parameters:ident),+])?: $handle:ident -> $type:ty, $doc:literal;)+) => {
         $(
             impl<$($($parameters,)+)? T> HoldBody<$held, T> {
-                #[doc = concat!("[`", stringify!($handle), "`] of what is held: to inspect or command it.")]
+                #[doc = $doc]
                 pub fn $handle(&self) -> &$type {
                     self.get_ref().$handle()
                 }
@@ -27,14 +27,14 @@ macro_rules! shows {
 }
 
 shows! {
-    BulkheadLayer: bulkhead -> Bulkhead;
-    Bulkheaded<S> [S]: bulkhead -> Bulkhead;
-    QueuedBulkheadLayer: bulkhead -> Bulkhead;
-    QueuedBulkhead<S> [S]: bulkhead -> Bulkhead;
-    CircuitBreakerLayer<C> [C]: circuit -> Circuit;
-    CircuitBreaker<S, C> [S, C]: circuit -> Circuit;
-    KeyedCircuitBreakerLayer<K, F, C> [K, F, C]: circuits -> Circuits<K>;
-    KeyedCircuitBreaker<S, K, F, C> [S, K, F, C]: circuits -> Circuits<K>;
+    BulkheadLayer: bulkhead -> Bulkhead, "The bulkhead, to inspect or command it.";
+    Bulkheaded<S> [S]: bulkhead -> Bulkhead, "The bulkhead, to inspect or command it.";
+    QueuedBulkheadLayer: bulkhead -> Bulkhead, "The bulkhead, to inspect or command it.";
+    QueuedBulkhead<S> [S]: bulkhead -> Bulkhead, "The bulkhead, to inspect or command it.";
+    CircuitBreakerLayer<C> [C]: circuit -> Circuit, "The circuit, to inspect or command it.";
+    CircuitBreaker<S, C> [S, C]: circuit -> Circuit, "The circuit, to inspect or command it.";
+    KeyedCircuitBreakerLayer<K, F, C> [K, F, C]: circuits -> Circuits<K>, "The circuits, to inspect or command them.";
+    KeyedCircuitBreaker<S, K, F, C> [S, K, F, C]: circuits -> Circuits<K>, "The circuits, to inspect or command them.";
 }
 
 macro_rules! holds {

@@ -84,6 +84,8 @@
 //!    [`ClassifyTrailers::hint`].
 //! 6. **What is never polled holds**: a response that lies about keeps its slot, as a call that is not polled
 //!    does. [`BodyTimeoutLayer`](super::BodyTimeoutLayer) cuts bodies that stall.
+//! 7. **An upgraded connection is no body**: a response that switches protocols ends with its head, however long
+//!    a web socket lives on. Take a permit by hand there, with [`Bulkhead::acquire`](crate::Bulkhead::acquire).
 //!
 //! # Clients
 //!

@@ -101,8 +101,8 @@ impl Permit {
         Self::new(Word(self.word.get()), (kind, slot), started, NEVER)
     }
 
-    /// Whether the call is recorded at all.
-    pub(crate) fn is_recorded(&self) -> bool {
+    /// Whether the call's outcome is recorded: not while disabled, nor where shadow has let it in.
+    pub fn is_recorded(&self) -> bool {
         self.kind() != Kind::Untracked
     }
 

@@ -148,3 +148,32 @@ async fn a_reqwest_client_holds_to_the_end_of_its_bodies() {
     assert!(soon(response.into_body().collect()).await.is_err());
     assert_eq!(circuit.snapshot().failures, 1);
 }
+
+/// gRPC has its status behind the body, over HTTP/2.
+#[tokio::test]
+async fn a_status_in_the_trailers_is_seen_by_whoever_judges_them() {
+    let breaker = CircuitBreakerLayer::new(config()).expect("a valid config").hold_body();
+    let breaker =
+        breaker.classify_trailers(|trailers: &http::HeaderMap| match trailers.get("grpc-status") {
+            Some(code) if code == "0" => Outcome::Success,
+            _ => Outcome::Failure,
+        });
+    let circuit = breaker.circuit().clone();
+    let server = Server::start(tower::layer::util::Identity::new()).await;
+    let calls = ServiceBuilder::new().layer(breaker).layer(ErrorLayer::new()).service(client(true));
+    for (status, successes, failures) in [("0", 1, 0), ("14", 1, 1), ("0", 2, 1)] {
+        let (writer, body) = written();
+        server.answers(body);
+        let response = soon(calls.clone().oneshot(server.request())).await.expect("a head");
+        writer.send(data("a message")).await.expect("somebody reads");
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static(status));
+        writer.send(Ok(http_body::Frame::trailers(trailers))).await.expect("somebody reads");
+        let read = soon(response.into_body().collect()).await.expect("a body");
+        assert_eq!(read.trailers().expect("trailers")["grpc-status"], status);
+        assert_eq!(
+            (circuit.snapshot().successes, circuit.snapshot().failures),
+            (successes, failures)
+        );
+    }
+}
