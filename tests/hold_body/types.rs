@@ -69,3 +69,10 @@ fn everything_is_thread_safe_over_a_thread_safe_service() {
     holds(&api.breaker);
     assert_eq!(api.slots.into_inner().bulkhead().in_flight(), 0);
 }
+
+/// What the documentation says of it.
+#[test]
+fn a_body_that_holds_is_little_larger() {
+    let more = size_of::<HeldBody<[u64; 4]>>() - size_of::<[u64; 4]>();
+    assert!(more <= 64, "{more} bytes");
+}
