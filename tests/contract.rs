@@ -16,6 +16,9 @@ mod drops;
 mod every_layer;
 #[path = "contract/fallback.rs"]
 mod fallback;
+#[cfg(feature = "http")]
+#[path = "contract/held.rs"]
+mod held;
 #[path = "contract/keyed.rs"]
 mod keyed;
 #[path = "contract/neighbours.rs"]

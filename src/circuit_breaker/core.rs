@@ -160,6 +160,14 @@ impl Core {
         self.after();
     }
 
+    /// Takes the beginning of an answer that is not whole yet.
+    #[cfg(feature = "http")]
+    pub(super) fn answered(&self, permit: Permit) -> Permit {
+        let permit = self.breaker.answered(permit, self.clock);
+        self.after();
+        permit
+    }
+
     /// Takes the drop of a call.
     pub(super) fn abandon(&self, permit: Permit) {
         let recorded = self.breaker.abandon(permit, self.clock);

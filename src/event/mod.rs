@@ -13,7 +13,7 @@
 //! | [`LeftQueue`](Event::LeftQueue) | a call that waited goes without its turn | rate limit, bulkhead | – |
 //! | [`Admitted`](Event::Admitted) | a call is let in | rate limit, bulkhead | – |
 //! | [`Released`](Event::Released) | a call has left | bulkhead | – |
-//! | [`InTime`](Event::InTime) | a call has ended before its limit | timeout | – |
+//! | [`InTime`](Event::InTime) | a call, or a body, has ended before its limit | timeout | – |
 //! | [`Retrying`](Event::Retrying) | another attempt follows, after a delay | retry | DEBUG |
 //! | [`RetryEnded`](Event::RetryEnded) | a call has its last answer | retry | DEBUG unless it is the first attempt's success |
 //! | [`FellBack`](Event::FellBack) | a failure is answered | fallback | DEBUG |
@@ -131,7 +131,7 @@ pub enum Event {
         /// What kind of policy it is.
         kind: PolicyKind,
     },
-    /// A call under a timeout has ended before its limit.
+    /// A call under a timeout has ended before its limit, or a body under one of its own.
     InTime {
         /// The policy's name.
         policy: &'static str,

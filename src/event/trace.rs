@@ -26,6 +26,9 @@ macro_rules! debug_of {
             PolicyKind::RateLimit => tracing::debug!(target: "portcullis::rate_limit", $($fields)*),
             PolicyKind::Bulkhead => tracing::debug!(target: "portcullis::bulkhead", $($fields)*),
             PolicyKind::Timeout => tracing::debug!(target: "portcullis::timeout", $($fields)*),
+            PolicyKind::BodyTimeout => {
+                tracing::debug!(target: "portcullis::body_timeout", $($fields)*)
+            }
             PolicyKind::Retry => tracing::debug!(target: "portcullis::retry", $($fields)*),
             PolicyKind::Fallback => tracing::debug!(target: "portcullis::fallback", $($fields)*),
             PolicyKind::CatchPanic => {

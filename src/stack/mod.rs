@@ -84,6 +84,8 @@
 mod amplification;
 mod check;
 mod client;
+#[cfg(feature = "http")]
+mod held;
 mod numbers;
 mod operated;
 mod order;

@@ -30,7 +30,7 @@ pub trait Operated: sealed::Sealed {
 pub struct Handles(Vec<Entry>);
 
 impl Handles {
-    fn push<H: Managed + Clone>(&mut self, handle: &H) {
+    pub(super) fn push<H: Managed + Clone>(&mut self, handle: &H) {
         self.0.push(Entry::of(handle));
     }
 
@@ -41,7 +41,7 @@ impl Handles {
     }
 }
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 

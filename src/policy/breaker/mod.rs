@@ -32,6 +32,7 @@
 //! What changed is told by [`deliver`](Breaker::deliver), which a caller without handle or layer calls
 //! when [`has_news`](Breaker::has_news) says so.
 
+mod answered;
 pub(crate) mod config;
 mod fast;
 mod foresee;
