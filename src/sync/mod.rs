@@ -26,6 +26,11 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock()
     }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
+    }
 }
 
 #[cfg(portcullis_loom)]
@@ -50,6 +55,11 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().expect("loom mutexes are not poisoned in a model that does not panic")
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().expect("loom mutexes are not poisoned in a model that does not panic")
     }
 }
 
