@@ -158,17 +158,22 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let (attempt, shared) = match this.source.get_mut() {
-            Source::Nothing => return Poll::Ready(None),
-            Source::Own(body) => {
-                this.at = At::Body;
-                return read(Pin::new(body), cx);
-            }
-            Source::Shared { attempt, shared } => (*attempt, shared),
-        };
         if this.at == At::End {
             return Poll::Ready(None);
         }
+        let (attempt, shared) = match this.source.get_mut() {
+            Source::Nothing => return Poll::Ready(None),
+            Source::Own(body) => {
+                let polled = read(Pin::new(body), cx);
+                let ended = match &polled {
+                    Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+                    other => matches!(other, Poll::Ready(None)),
+                };
+                this.at = if ended { At::End } else { At::Body };
+                return polled;
+            }
+            Source::Shared { attempt, shared } => (*attempt, shared),
+        };
         // There is nobody left to keep anything for.
         let alone = Arc::strong_count(shared) == 1;
         let mut state = shared.lock();
@@ -188,7 +193,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &*self.source.lock() {
             Source::Nothing => true,
-            Source::Own(body) => body.is_end_stream(),
+            Source::Own(body) => self.at == At::End || body.is_end_stream(),
             Source::Shared { attempt, shared } => shared.lock().is_end_stream(*attempt, self.at),
         }
     }
@@ -196,6 +201,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &*self.source.lock() {
             Source::Nothing => SizeHint::with_exact(0),
+            Source::Own(_) if self.at == At::End => SizeHint::with_exact(0),
             Source::Own(body) => body.size_hint(),
             Source::Shared { attempt, shared } => shared.lock().size_hint(*attempt, self.at),
         }
