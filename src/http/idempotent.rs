@@ -46,11 +46,11 @@ pub trait RequestHead {
 
 impl<B> RequestHead for Request<B> {
     fn method(&self) -> &Method {
-        Request::method(self)
+        Self::method(self)
     }
 
     fn headers(&self) -> &HeaderMap {
-        Request::headers(self)
+        Self::headers(self)
     }
 }
 
@@ -67,11 +67,11 @@ impl RequestHead for Parts {
 #[cfg(feature = "reqwest")]
 impl RequestHead for reqwest::Request {
     fn method(&self) -> &Method {
-        reqwest::Request::method(self)
+        Self::method(self)
     }
 
     fn headers(&self) -> &HeaderMap {
-        reqwest::Request::headers(self)
+        Self::headers(self)
     }
 }
 
