@@ -177,6 +177,9 @@ impl Body for Source {
     }
 }
 
+/// What a body gives at a poll.
+type Polled<B> = Poll<Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>>;
+
 /// What an attempt got.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sent {
@@ -190,9 +193,7 @@ pub(crate) fn text(text: &str) -> Sent {
 }
 
 /// One poll of a body, with a task that nobody wakes.
-pub(crate) fn poll<B: Body + Unpin>(
-    body: &mut B,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+pub(crate) fn poll<B: Body + Unpin>(body: &mut B) -> Polled<B> {
     Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()))
 }
 

@@ -81,8 +81,9 @@
 //! 4. **A body that fails** is not replayed: the client's own input is at fault.
 //! 5. **The same bytes, not the same frames**: short frames (under 1 KiB) may come together in one, and empty
 //!    ones are left out. Trailers are kept and come last.
-//! 6. **Size**: each attempt tells what is left for it, so `content-length` is right in each, and there
-//!    is none where the body does not know.
+//! 6. **Size**: each attempt tells what is left for it, so `content-length` is right in each. A body that does not
+//!    know its size may know it at a later attempt, when all of it is kept; one with trailers does not
+//!    tell then, since with a `content-length` HTTP/1 sends none.
 //!
 //! # Cancellation
 //!

@@ -38,6 +38,8 @@ pub(super) struct Shared<B> {
     kept: Kept,
     cap: usize,
     trailers: Option<HeaderMap>,
+    /// Whether the body knew its size from the beginning.
+    sized: bool,
     /// Whether what has been read is all kept.
     whole: bool,
     /// Whether the body has failed, or has panicked: true for as long as it is polled.
@@ -50,8 +52,12 @@ pub(super) struct Shared<B> {
 
 impl<B> Shared<B> {
     /// A body that nothing has been read of, and that belongs to attempt 0.
-    pub(super) fn new(body: B, cap: usize) -> Self {
+    pub(super) fn new(body: B, cap: usize) -> Self
+    where
+        B: Body,
+    {
         Self {
+            sized: body.size_hint().exact().is_some(),
             body: Some(body),
             kept: Kept::default(),
             cap,
@@ -233,7 +239,10 @@ where
         let rest = self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(kept));
-        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(kept)) {
+        // With `content-length`, which an exact size leads to, HTTP/1 has no place for trailers.
+        let tells = self.trailers.is_none() || self.sized;
+        let upper = rest.upper().filter(|_| tells);
+        if let Some(upper) = upper.and_then(|upper| upper.checked_add(kept)) {
             hint.set_upper(upper);
         }
         hint
