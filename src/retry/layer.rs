@@ -27,8 +27,8 @@ use crate::{
 /// Makes a request once more, for the attempt after this one.
 ///
 /// Any `Fn(&Req) -> Option<Req>` is one; `None` says that it cannot be, and the call has this attempt only.
-/// A named type can also say so [later](Self::take_over), when the attempt has used the request up. For HTTP
-/// there is [`ReplayRequest`](crate::docs::frameworks).
+/// A named type can also say so [later](Self::take_over), when the attempt has used the request up, as
+/// `http::ReplayRequest` (with feature `http`) does for bodies.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot make a `{Req}` once more",
     note = "by default a retry clones the request: for one that is not `Clone` say how with `.replay(|request: &Request| …)`, which gives `None` for a request that must not be sent twice"

@@ -9,7 +9,8 @@ pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// A mutex that cannot be poisoned: a panic under the lock leaves a value that is still whole,
-/// because no user code runs while it is held.
+/// because no user code runs while it is held. (Except one: a replayed body is polled under its lock, which
+/// marks it as broken for as long.)
 #[cfg(not(portcullis_loom))]
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);

@@ -1,6 +1,10 @@
 //! Attempts dropped in every order, at every point.
 
-use crate::source::{data, drain, next, poll, text, whole};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::source::{Step, data, drain, next, poll, text, whole};
 use portcullis::http::ReplayBody;
 
 /// Three attempts, of which each may be gone before the last is sent, after so many frames.
@@ -61,4 +65,49 @@ fn the_body_goes_with_the_last_attempt() {
         drop(stays);
         assert!(hand.is_dropped());
     }
+}
+
+/// Data that tells when nobody has it any more.
+struct Held {
+    _alive: Arc<()>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        b"held"
+    }
+}
+
+#[test]
+fn nothing_is_kept_that_nobody_can_ask_for() {
+    let held = Arc::new(());
+    let steps = || (0..2).map(|_| Step::Data(Bytes::from_owner(Held { _alive: held.clone() })));
+    let alive = || Arc::strong_count(&held) - 1;
+    // While there is another attempt it is kept.
+    let mut first = ReplayBody::new(whole(steps()).0);
+    let mut second = first.replay().unwrap();
+    assert_eq!(alive(), 2);
+    drop(next(&mut first));
+    assert_eq!(alive(), 2);
+    // The last one gives up what it has sent.
+    drop(first);
+    drop(next(&mut second));
+    assert_eq!(alive(), 1);
+    drop(next(&mut second));
+    assert_eq!(alive(), 0);
+    // Without another attempt from here on, neither what was kept nor what comes.
+    let mut first = ReplayBody::new(whole(steps()).0);
+    let second = first.replay().unwrap();
+    drop(next(&mut first));
+    drop(second);
+    assert_eq!(alive(), 2);
+    drop(next(&mut first));
+    assert_eq!(alive(), 0);
+    // Over the cap, likewise.
+    let mut first = ReplayBody::with_cap(whole(steps()).0, 7);
+    let _second = first.replay().unwrap();
+    drop(next(&mut first));
+    assert_eq!(alive(), 2);
+    drop(next(&mut first));
+    assert_eq!(alive(), 0);
 }

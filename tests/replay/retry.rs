@@ -317,3 +317,39 @@ async fn a_body_that_is_clone_is_replayed_without_a_layer() {
     assert_eq!(answer("PUT").await.unwrap(), "x");
     assert_eq!(answer("POST").await, Err(Error::Inner("down")));
 }
+
+/// In the standard stack, where the timeout of an attempt cuts one that still uploads.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_a_timeout_cuts_gives_its_upload_to_the_next() {
+    let uploads = Arc::<Mutex<Vec<ReplayBody<Source>>>>::default();
+    let server = {
+        let uploads = uploads.clone();
+        service_fn(move |request: Request<ReplayBody<Source>>| {
+            let hangs = portcullis::retry::attempt() == Some(1);
+            let mut body = request.into_body();
+            let sent = if hangs {
+                next(&mut body);
+                uploads.lock().unwrap().push(body);
+                None
+            } else {
+                Some(drain(&mut body))
+            };
+            async move {
+                match sent {
+                    Some(sent) => Ok::<_, Infallible>(sent),
+                    None => std::future::pending().await,
+                }
+            }
+        })
+    };
+    let client = portcullis::stack::client("upload").build().unwrap();
+    let client = client.map_retry(|retry| retry.replay_with(ReplayRequest::new()));
+    let mut service =
+        ServiceBuilder::new().layer(ReplayBodyLayer::new()).layer(client).service(server);
+    let (source, hand) = whole([data("one "), data("two")]);
+    let sent = service.ready().await.unwrap().call(put(source)).await.unwrap();
+    assert_eq!(sent, text("one two"));
+    assert_eq!(hand.frames(), 2);
+    let mut old = uploads.lock().unwrap().remove(0);
+    assert_eq!(refusal(&mut old), ReplayBodyError::Detached);
+}

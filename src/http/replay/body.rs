@@ -39,7 +39,7 @@ pub(super) const CAP: usize = 64 * 1_024;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let first = ReplayBody::new(Full::from("once, and once more"));
+/// let first = ReplayBody::new(Full::<bytes::Bytes>::from("once, and once more"));
 /// let second = first.replay().expect("19 bytes are fewer than 64 KiB");
 /// assert_eq!(first.collect().await.unwrap().to_bytes(), "once, and once more");
 /// assert_eq!(second.collect().await.unwrap().to_bytes(), "once, and once more");

@@ -1,14 +1,13 @@
 //! Retrying requests that have a body: what was sent is kept, and sent again.
 //!
 //! ```text
-//!  Request<B> ──▶ ReplayBodyLayer ──▶ RetryLayer ──▶ ──▶ the client
+//!  Request<B> ──▶ ReplayBodyLayer ──▶ RetryLayer ──▶ … ──▶ the client
 //!                     │                   │ replay_with(ReplayRequest)
 //!                     ▼                   ▼
 //!              Request<ReplayBody<B>>   one for each attempt
 //!
-//!   attempt 1    ██████▒▒      sent; the server answers 503 while the body is still coming in
-//!                  kept  ╲
-//!   attempt 2    ██████▒▒▒▒▒▒▒▒▒   what attempt 1 sent, then the rest from the body itself
+//!   attempt 1   ██████            the server answers 503 while the body still comes in
+//!   attempt 2   ██████▒▒▒▒▒▒▒▒    what attempt 1 had sent, then the rest from the body itself
 //! ```
 //!
 //! A hyper client, which takes any body:
@@ -95,7 +94,7 @@
 //! | request | allocations for the body |
 //! |---|---|
 //! | without a second attempt to keep for, or without a body | none |
-//! | with one frame | one when it is first sent, for what attempts share |
+//! | with one frame | one, made with the first attempt: what the attempts share |
 //! | with more | the list of frames; the room for those under 1 KiB |
 //!
 //! Frames are kept as `Bytes`, which share what they were read from: a frame of 1 KiB that is a part of a larger
