@@ -3,8 +3,12 @@
 pub mod body_timeout;
 pub mod deadline;
 pub mod hold;
+mod idempotent;
 pub mod key;
+pub mod replay;
 
 pub use self::body_timeout::{
     BodyError, BodyTimeLimit, BodyTimeout, BodyTimeoutConfig, BodyTimeoutLayer,
 };
+pub use self::idempotent::{RequestHead, is_idempotent};
+pub use self::replay::{ReplayBody, ReplayBodyLayer, ReplayRequest};
