@@ -41,7 +41,7 @@ impl Handles {
     }
 }
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 

@@ -1,0 +1,49 @@
+//! Standard servers that answer for their refusals.
+
+use super::{
+    Server,
+    operated::{Handles, Operated, sealed::Sealed},
+};
+use crate::{grpc::Grpc, http::RespondLayer};
+
+impl<R, L, B, T, C, E> Server<R, L, B, T, C, E> {
+    /// Answers for refusals as HTTP servers do, by [`RespondLayer::new`]:
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use http::{Request, Response, StatusCode};
+    /// use portcullis::stack;
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), portcullis::ConfigError> {
+    /// let server = stack::server("api").max_in_flight(100).build()?.http();
+    /// let slots = server.bulkhead().bulkhead().clone();
+    /// let api = ServiceBuilder::new().layer(server).service(service_fn(|_: Request<()>| async {
+    ///     Ok::<_, Infallible>(Response::new(String::from("hello")))
+    /// }));
+    /// let _busy: Vec<_> = (0..100).map(|_| slots.try_acquire().unwrap()).collect();
+    /// let Ok(shed) = api.oneshot(Request::new(())).await;
+    /// assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// To answer otherwise: `.map_respond(|respond| respond.problem_json())`, or
+    /// [`with_respond`](Self::with_respond).
+    pub fn http(self) -> Server<RespondLayer, L, B, T, C, E> {
+        self.with_respond(RespondLayer::new())
+    }
+
+    /// Answers for refusals as gRPC servers do, by [`RespondLayer::grpc`].
+    pub fn grpc(self) -> Server<RespondLayer<Grpc>, L, B, T, C, E> {
+        self.with_respond(RespondLayer::grpc())
+    }
+}
+
+impl<S, Q> Sealed for RespondLayer<S, Q> {}
+
+/// It has no state that anybody could operate.
+impl<S, Q> Operated for RespondLayer<S, Q> {
+    fn handle_into(&self, _: &mut Handles) {}
+}
