@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crate::error::Rejection;
 
+type Of<T> = dyn Fn(&Rejection) -> T + Send + Sync;
+
 /// A function of a refusal. A default one costs nothing to clone, which happens with every call.
 pub(crate) struct Hook<T> {
-    set: Option<Arc<dyn Fn(&Rejection) -> T + Send + Sync>>,
+    set: Option<Arc<Of<T>>>,
     default: fn(&Rejection) -> T,
 }
 

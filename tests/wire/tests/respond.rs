@@ -10,6 +10,12 @@ use std::time::Duration;
 
 use portcullis::{CircuitBreakerConfig, RateLimitConfig, Sleep};
 
+/// Waits for an answer, but not for ever.
+#[expect(clippy::disallowed_methods, reason = "a bound on the real clock, far beyond any answer")]
+async fn answer<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("an answer")
+}
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// So many at once, and no more while a test runs.

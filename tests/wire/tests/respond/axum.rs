@@ -28,7 +28,7 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
-use super::{only, opened_by_hand};
+use super::{answer, only, opened_by_hand};
 
 /// What the server saw, and what its handlers wait for.
 #[derive(Debug)]
@@ -72,8 +72,9 @@ fn routes(seen: &Arc<Seen>) -> Router {
         .route(
             "/waits",
             get(async move || {
+                let leave = waits.leave.notified();
                 waits.entered.add_permits(1);
-                waits.leave.notified().await;
+                leave.await;
                 "waited"
             }),
         )
@@ -138,7 +139,7 @@ impl Connection {
     }
 
     async fn get(&mut self, path: &str) -> Told {
-        told(self.send(path).await).await
+        answer(async { told(self.send(path).await).await }).await
     }
 }
 
@@ -206,10 +207,8 @@ async fn a_key_has_its_own_limit_and_is_told_what_is_left_of_it() {
     .await;
     let mut connections = Connection::several(address, 2).await;
     let first = connections[0].get("/one").await;
-    assert_eq!(
-        (first.status, &first.head.headers["ratelimit"]),
-        (200, &"\"limit\";r=0;t=3600".parse().unwrap())
-    );
+    let left = first.head.headers["ratelimit"].to_str().expect("ASCII");
+    assert!(first.status == 200 && left.starts_with("\"limit\";r=0;t=3"), "{left}");
     assert_eq!(connections[1].get("/two").await.status, 429);
 }
 
@@ -228,7 +227,7 @@ async fn a_full_bulkhead_is_503_and_lives_on() {
         .into_iter()
         .map(|mut one| tokio::spawn(async move { (one.get("/waits").await.status, one) }));
     let waiting: Vec<_> = waiting.collect();
-    seen.entered.acquire_many(2).await.expect("open").forget();
+    answer(seen.entered.acquire_many(2)).await.expect("open").forget();
     let shed = third.get("/one").await;
     assert_eq!((shed.status, shed.retry_after), (503, None));
     assert_eq!(shed.head.headers["content-type"], "application/problem+json");
@@ -327,7 +326,9 @@ async fn the_standard_server_fits_a_router() {
         let uri = format!("http://{address}{path}");
         let request = Request::get(uri).body(Body::empty()).expect("a request");
         sender.ready().await.expect("the connection is open");
-        let told = told(sender.send_request(request).await.expect("an answer")).await;
+        let told =
+            answer(async { told(sender.send_request(request).await.expect("an answer")).await })
+                .await;
         assert_eq!(told.head.version, Version::HTTP_2);
         told.status
     };

@@ -28,7 +28,7 @@ use tonic::{
 };
 use tower::{Layer, Service, ServiceBuilder};
 
-use super::{only, opened_by_hand};
+use super::{HOUR, answer, only, opened_by_hand};
 
 /// Bytes as they are.
 #[derive(Clone, Copy, Debug, Default)]
@@ -124,6 +124,11 @@ impl Service<http::Request<Body>> for ByHand {
     }
 }
 
+/// A short limit for what hangs, so that no other call is late on a busy machine.
+fn limit(request: &http::Request<Body>) -> Option<Duration> {
+    (request.uri().path() == "/by.Hand/hang").then_some(Duration::from_millis(20))
+}
+
 /// Serves the service behind a layer.
 async fn behind<L>(layer: L) -> (SocketAddr, ByHand)
 where
@@ -154,9 +159,9 @@ impl Caller {
 
     async fn call(&mut self, what: &'static str) -> Result<Bytes, Status> {
         self.0.ready().await.expect("the server listens");
-        let path = http::uri::PathAndQuery::from_static("/by.Hand/Call");
+        let path = format!("/by.Hand/{what}").parse().expect("a path");
         let request = Request::new(Bytes::from_static(what.as_bytes()));
-        self.0.unary(request, path, Plain).await.map(Response::into_inner)
+        answer(self.0.unary(request, path, Plain)).await.map(Response::into_inner)
     }
 
     /// The code, the message and the pushback of a call that is refused.
@@ -197,13 +202,13 @@ async fn a_rate_limit_is_resource_exhausted_with_pushback() {
 async fn a_full_bulkhead_an_open_circuit_a_timeout_and_a_panic_have_their_codes() {
     let slots = BulkheadLayer::new(BulkheadConfig::new("slots", 1)).expect("a valid config");
     let breaker = CircuitBreakerLayer::new(opened_by_hand()).expect("a valid config");
-    let within = TimeoutConfig::new("within", Duration::from_millis(50));
+    let within = TimeoutConfig::new("within", HOUR);
     let (bulkhead, circuit) = (slots.bulkhead().clone(), breaker.circuit().clone());
     let stack = ServiceBuilder::new()
         .layer(RespondLayer::grpc())
         .layer(slots)
         .layer(breaker)
-        .layer(TimeoutLayer::new(within).expect("a valid config"))
+        .layer(TimeoutLayer::new(within).expect("a valid config").limit_from(limit))
         .layer(CatchPanicLayer::new(CatchPanicConfig::new("handler")).expect("a valid config"))
         .layer(ErrorLayer::new());
     let (address, by_hand) = behind(stack).await;
@@ -254,8 +259,9 @@ async fn codes_and_times_are_what_is_asked_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_standard_server_fits_a_server() {
-    let server = stack::server("api").max_in_flight(1).timeout(Duration::from_millis(100)).build();
-    let server = server.expect("a valid config").grpc();
+    let server = stack::server("api").max_in_flight(1).timeout(HOUR).build();
+    let server =
+        server.expect("a valid config").map_timeout(|layer| layer.limit_from(limit)).grpc();
     let slots = server.bulkhead().bulkhead().clone();
     let (address, by_hand) = behind(server).await;
     let mut caller = Caller::new(address);
