@@ -4,6 +4,8 @@ use super::{
     operated::{Handles, Operated, sealed},
     server::Server,
 };
+use tower_layer::Identity;
+
 use crate::{
     bulkhead::{BulkheadLayer, QueuedBulkheadLayer},
     http::{BodyTimeoutLayer, hold::HoldBody},
@@ -22,7 +24,7 @@ macro_rules! holds {
     ($($bulkhead:ty),+) => {
         $(
             #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-            impl<L, T, C, E> Server<L, $bulkhead, T, C, E> {
+            impl<R, L, T, C, E> Server<R, L, $bulkhead, T, C, E> {
                 /// Lets each request hold its slot of the bulkhead until the body of its response has ended,
                 /// failed, or been dropped, as behind an HTTP server it should: see
                 /// [`http::hold`](crate::http::hold). The timeout covers the head.
@@ -46,12 +48,46 @@ macro_rules! holds {
                 /// # Ok(())
                 /// # }
                 /// ```
-                pub fn hold_body(self) -> Server<L, HoldBody<$bulkhead>, T, C, E> {
+                pub fn hold_body(self) -> Server<R, L, HoldBody<$bulkhead>, T, C, E> {
                     self.map_bulkhead(<$bulkhead>::hold_body)
+                }
+            }
+
+            impl ToBodyEnd for $bulkhead {
+                type Held = HoldBody<Self>;
+
+                fn to_body_end(self) -> HoldBody<Self> {
+                    self.hold_body()
                 }
             }
         )+
     };
+}
+
+/// What may stand in the place `bulkhead` of a server that answers over HTTP or gRPC: a bulkhead, whose slots are
+/// held to the end of the body then, or nothing.
+pub trait ToBodyEnd: sealed::Sealed {
+    /// The layer that holds.
+    type Held;
+
+    /// Holds to the end of the body, if it does not yet.
+    fn to_body_end(self) -> Self::Held;
+}
+
+impl<L, T> ToBodyEnd for HoldBody<L, T> {
+    type Held = Self;
+
+    fn to_body_end(self) -> Self {
+        self
+    }
+}
+
+impl ToBodyEnd for Identity {
+    type Held = Self;
+
+    fn to_body_end(self) -> Self {
+        self
+    }
 }
 
 holds!(BulkheadLayer, QueuedBulkheadLayer);

@@ -1,0 +1,5 @@
+//! The field `Retry-After`: when a client may come back.
+
+mod emit;
+
+pub use self::emit::seconds;
