@@ -1,1 +1,9 @@
 //! What servers and clients of HTTP need: see [`docs::frameworks`](crate::docs::frameworks).
+
+mod classify;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+pub mod retry_after;
+
+pub use self::classify::HttpClassifier;
+pub(crate) use self::classify::unseen;
