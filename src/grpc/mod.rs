@@ -1,1 +1,16 @@
 //! What servers and clients of gRPC need: see [`docs::frameworks`](crate::docs::frameworks).
+
+mod attempt;
+mod classify;
+mod code;
+mod peek;
+pub mod pushback;
+#[cfg(feature = "tonic")]
+mod status;
+
+pub use self::{
+    attempt::{AttemptLayer, TellAttempt},
+    classify::GrpcClassifier,
+    code::{Code, code_of_trailers},
+    peek::{PeekTrailers, PeekTrailersLayer, Peeked, ResponseFuture},
+};

@@ -6,4 +6,4 @@ mod reqwest;
 pub mod retry_after;
 
 pub use self::classify::HttpClassifier;
-pub(crate) use self::classify::unseen;
+pub(crate) use self::classify::{after, told_by, unseen};

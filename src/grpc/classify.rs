@@ -1,0 +1,228 @@
+//! What an answer of gRPC means to a breaker and to a retry.
+
+use std::fmt;
+
+use http::{HeaderMap, Response, StatusCode};
+
+use super::{Code, code_of_trailers, pushback};
+use crate::{
+    error::CarryRejection,
+    http::{after, told_by, unseen},
+    outcome::{self, Classify, Hint, Outcome},
+};
+
+/// Judges the answers of gRPC by their [`Code`], and hears what they say about when to come back.
+///
+/// A breaker asks whether the service works, a retry whether the same call may fare better: two questions,
+/// so there are two presets.
+///
+/// | answer | [`breaker`](Self::breaker) | [`retry`](Self::retry) | why |
+/// |---|---|---|---|
+/// | `UNAVAILABLE` | Failure | Failure | the code that says to try again |
+/// | `RESOURCE_EXHAUSTED` | Failure | Failure with a pushback that is not negative, else Success | a quota or shed load: sooner than the service says, another attempt makes it worse |
+/// | `DEADLINE_EXCEEDED`, `CANCELLED` | Failure | Success | it took too long, there; time is short, and it may have been done |
+/// | `UNKNOWN`, `INTERNAL`, `DATA_LOSS` | Failure | Success | broken; trying again does not mend it |
+/// | any other code | Success | Success | the service works; the request is at fault, and stays so |
+/// | a response that carries a [`Rejection`](crate::Rejection) which never reached the service | Ignored | Ignored | a layer of this process answered, and not the service |
+/// | an error: not connected, reset, … | Failure | Failure | |
+/// | an error that is a `tonic::Status` of the transport's or an interceptor's | by its code | by its code | |
+/// | an error that is a [`Rejection`](crate::Rejection) which never reached the service | Ignored | – a retry [knows those itself](crate::retry#semantics-where-retries-differ) | |
+///
+/// For a retry, Success means that there is no further attempt. `CANCELLED` is a failure of the service since
+/// whoever cancels a call here drops its future, and hears no code: the other side gave up, at a timeout of its
+/// own for example. A few codes otherwise, and the rest as it is: [`code`](Self::code).
+///
+/// ```
+/// use http::Response;
+/// use portcullis::{Classify, Error, Outcome, grpc::{Code, GrpcClassifier}};
+///
+/// # type Failed = Error<std::io::Error>;
+/// let answer = |code: Code| -> Result<Response<()>, Failed> {
+///     Ok(Response::builder().header("grpc-status", code.to_header_value()).body(()).unwrap())
+/// };
+/// assert_eq!(GrpcClassifier::breaker().classify(&answer(Code::Internal)), Outcome::Failure);
+/// assert_eq!(GrpcClassifier::breaker().classify(&answer(Code::NotFound)), Outcome::Success);
+/// assert_eq!(GrpcClassifier::retry().classify(&answer(Code::Unavailable)), Outcome::Failure);
+///
+/// // Transactions that run into each other are tried again.
+/// let transactions = GrpcClassifier::retry().code(|code| match code {
+///     Code::Aborted => Some(Outcome::Failure),
+///     _ => None,
+/// });
+/// assert_eq!(transactions.classify(&answer(Code::Aborted)), Outcome::Failure);
+/// ```
+///
+/// # Where the code is
+///
+/// - In the **head**, where the answer is no more than that: what a service refuses or fails at once. It is
+///   judged here.
+/// - In the **trailers** that end the body. When the head is there they are not, and the call counts as a
+///   Success. For a retry, [`PeekTrailersLayer`](super::PeekTrailersLayer) below it looks whether they follow
+///   at once; a breaker that holds on to the body's end judges them by
+///   [`classify_trailers`](Self::classify_trailers).
+/// - **Nowhere**, where a proxy answered: the HTTP status stands for one, see [`Code::from_http`].
+/// - In a **`tonic::Status`**, with feature `tonic`: the same classifier judges a
+///   `Result<tonic::Response<T>, tonic::Status>`, which is what a generated client's method returns.
+///
+/// # Hints
+///
+/// [`grpc-retry-pushback-ms`](super::pushback) is a [`Hint::After`] of exactly so long, or a [`Hint::Stop`] where
+/// it is negative or no number. A failed answer of a proxy, without a code, may have a `Retry-After` in its
+/// place. Let a retry that obeys them use [`Hints::grpc`](crate::Hints::grpc): exact, and the back-off begins
+/// anew; `stack::Client::grpc` does so.
+#[derive(Clone, Copy)]
+pub struct GrpcClassifier<F = fn(Code) -> Option<Outcome>> {
+    purpose: Purpose,
+    refusals: Outcome,
+    overrides: F,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Breaker,
+    Retry,
+}
+
+impl Purpose {
+    fn judge(self, code: Code, hint: Option<Hint>) -> Outcome {
+        let failed = match (self, code) {
+            (_, Code::Unavailable) => true,
+            (Self::Retry, Code::ResourceExhausted) => matches!(hint, Some(Hint::After(_))),
+            (Self::Retry, _) => false,
+            (Self::Breaker, code) => matches!(
+                code,
+                Code::Cancelled
+                    | Code::Unknown
+                    | Code::DeadlineExceeded
+                    | Code::ResourceExhausted
+                    | Code::Internal
+                    | Code::DataLoss
+            ),
+        };
+        if failed { Outcome::Failure } else { Outcome::Success }
+    }
+}
+
+impl GrpcClassifier {
+    const fn of(purpose: Purpose) -> Self {
+        Self { purpose, refusals: Outcome::Ignored, overrides: |_| None }
+    }
+
+    /// For a circuit breaker: codes that say that the service does not work are failures.
+    pub const fn breaker() -> Self {
+        Self::of(Purpose::Breaker)
+    }
+
+    /// For a retry: `UNAVAILABLE`, and `RESOURCE_EXHAUSTED` with a pushback, are worth another attempt.
+    pub const fn retry() -> Self {
+        Self::of(Purpose::Retry)
+    }
+}
+
+impl<F> GrpcClassifier<F> {
+    /// Judges some codes otherwise: `None` leaves one as it is. It takes the place of what was said before.
+    #[must_use]
+    pub fn code<G>(self, overrides: G) -> GrpcClassifier<G>
+    where
+        G: Fn(Code) -> Option<Outcome>,
+    {
+        let Self { purpose, refusals, .. } = self;
+        GrpcClassifier { purpose, refusals, overrides }
+    }
+
+    /// What a response means that carries a refusal by a layer below, which never reached the service.
+    /// Default [`Outcome::Ignored`]. For a retry, [`Outcome::Failure`] says to try those again, too, after
+    /// the time that they name; those that can never pass are not.
+    #[must_use]
+    pub const fn refusals(mut self, outcome: Outcome) -> Self {
+        self.refusals = outcome;
+        self
+    }
+}
+
+impl<F: Fn(Code) -> Option<Outcome>> GrpcClassifier<F> {
+    /// What the trailers mean that end a response. Without a code in them it is
+    /// [`Unknown`](Code::Unknown), as of a body that ends without trailers.
+    pub fn classify_trailers(&self, trailers: &HeaderMap) -> Outcome {
+        let code = code_of_trailers(trailers).unwrap_or(Code::Unknown);
+        self.judge(code, pushback::find(trailers))
+    }
+
+    /// What the trailers say about when to come back, where they are those of a failure.
+    pub fn hint_trailers(&self, trailers: &HeaderMap) -> Option<Hint> {
+        let failed = self.classify_trailers(trailers) == Outcome::Failure;
+        if failed { pushback::find(trailers) } else { None }
+    }
+
+    pub(super) fn judge(&self, code: Code, hint: Option<Hint>) -> Outcome {
+        (self.overrides)(code).unwrap_or_else(|| self.purpose.judge(code, hint))
+    }
+
+    /// What an error means that no layer above has made.
+    fn judge_error<E: CarryRejection + 'static>(&self, error: &E) -> (Outcome, Option<Hint>) {
+        #[cfg(feature = "tonic")]
+        if let Some(status) = super::status::as_status(error) {
+            return self.judge_status(status);
+        }
+        (outcome::of_error(error), None)
+    }
+
+    fn judge_response<B>(&self, response: &Response<B>) -> (Outcome, Option<Hint>) {
+        if let Some(refusal) = unseen(response.extensions()) {
+            return (self.refusals, told_by(refusal));
+        }
+        let (headers, status) = (response.headers(), response.status());
+        let hint = || pushback::find(headers);
+        match code_of_trailers(headers) {
+            // The usual answer: there is no code yet, or a good one.
+            None if status == StatusCode::OK => (Outcome::Success, None),
+            Some(Code::Ok) => (self.judge(Code::Ok, None), None),
+            Some(code) => {
+                let hint = hint();
+                (self.judge(code, hint), hint)
+            }
+            None => {
+                let hint = hint().or_else(|| after(headers));
+                (self.judge(Code::from_http(status), hint), hint)
+            }
+        }
+    }
+
+    fn judge_result<B, E>(&self, result: &Result<Response<B>, E>) -> (Outcome, Option<Hint>)
+    where
+        E: CarryRejection + 'static,
+    {
+        match result {
+            Ok(response) => self.judge_response(response),
+            Err(error) => self.judge_error(error),
+        }
+    }
+}
+
+impl<F> fmt::Debug for GrpcClassifier<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { purpose, refusals, .. } = self;
+        f.debug_struct("GrpcClassifier")
+            .field("purpose", purpose)
+            .field("refusals", refusals)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B, E, F> Classify<Response<B>, E> for GrpcClassifier<F>
+where
+    E: CarryRejection + 'static,
+    F: Fn(Code) -> Option<Outcome>,
+{
+    fn classify(&self, result: &Result<Response<B>, E>) -> Outcome {
+        self.judge_result(result).0
+    }
+
+    fn hint(&self, result: &Result<Response<B>, E>) -> Option<Hint> {
+        only_of_failures(self.judge_result(result))
+    }
+}
+
+pub(super) fn only_of_failures((outcome, hint): (Outcome, Option<Hint>)) -> Option<Hint> {
+    hint.filter(|_| outcome == Outcome::Failure)
+}
