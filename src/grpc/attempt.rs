@@ -79,7 +79,8 @@ where
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         if let Some(attempt @ 2..) = retry::attempt() {
-            request.headers_mut().insert(PREVIOUS, HeaderValue::from(attempt - 1));
+            // Without room among tens of thousands of headers, it is left out.
+            let _ = request.headers_mut().try_insert(PREVIOUS, HeaderValue::from(attempt - 1));
         }
         self.inner.call(request)
     }

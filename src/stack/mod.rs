@@ -87,11 +87,16 @@ mod client;
 mod numbers;
 mod operated;
 mod order;
+#[cfg(feature = "http")]
+mod protocols;
 mod report;
 mod server;
 mod slots;
 mod words;
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use self::protocols::{GrpcClient, GrpcEdge, HttpClient};
 pub use self::{
     amplification::Amplification,
     check::check,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, Response, StatusCode, response::Parts};
+use http::{HeaderMap, HeaderName, Response, StatusCode, response::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -17,7 +17,7 @@ use tower_service::Service;
 use super::body::Peeked;
 use crate::{
     clock::{self, Timer},
-    grpc::{Code, code_of_trailers},
+    grpc::{Code, code::STATUS, code_of_trailers},
 };
 
 /// Looks at the first frame of a response whose head has no `grpc-status`, and where that frame is trailers
@@ -38,7 +38,7 @@ use crate::{
 /// with the head. A stream whose first message comes late would seem not to have begun, and a caller that sends
 /// its own first message only when it has the head would wait in vain. So the look ends after a
 /// [`limit`](Self::limit), by default 100 ms after the head: then the head is passed on as it is. The timer is made only where the first
-/// frame is not there yet. Nothing allocates.
+/// frame is not there yet. Nothing allocates but trailers that are moved.
 ///
 /// The body must be `Unpin`, as tonic's and hyper's are.
 ///
@@ -237,7 +237,10 @@ fn tells_of_failure(trailers: &HeaderMap) -> bool {
 
 /// What the head says already stays: where both say something, there are two values.
 fn move_into(head: &mut HeaderMap, trailers: &HeaderMap) {
-    for (name, value) in trailers {
-        head.append(name, value.clone());
+    // Beyond tens of thousands of headers there is no room, so the code comes first.
+    let is_code = |(name, _): &(&HeaderName, _)| *name == STATUS;
+    let others = trailers.iter().filter(|header| !is_code(header));
+    for (name, value) in trailers.iter().find(is_code).into_iter().chain(others) {
+        let _ = head.try_append(name, value.clone());
     }
 }
