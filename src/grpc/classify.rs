@@ -226,3 +226,156 @@ where
 pub(super) fn only_of_failures((outcome, hint): (Outcome, Option<Hint>)) -> Option<Hint> {
     hint.filter(|_| outcome == Outcome::Failure)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Duration};
+
+    use super::*;
+    use crate::error::{Error, Reason, Rejection};
+
+    type Answer = Result<Response<()>, Error<Infallible>>;
+
+    const PRESETS: [GrpcClassifier; 2] = [GrpcClassifier::breaker(), GrpcClassifier::retry()];
+
+    fn head(status: u16, headers: &[(&str, &str)]) -> Answer {
+        let response = Response::builder().status(status);
+        let response =
+            headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
+        Ok(response.body(()).expect("a valid response"))
+    }
+
+    fn trailers(code: Code, pushback: Option<&'static str>) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", code.to_header_value());
+        if let Some(pushback) = pushback {
+            trailers.insert(pushback::NAME, http::HeaderValue::from_static(pushback));
+        }
+        trailers
+    }
+
+    const fn millis(millis: u64) -> Option<Hint> {
+        Some(Hint::After(Duration::from_millis(millis)))
+    }
+
+    #[test]
+    fn each_preset_has_its_failures_in_head_and_trailers() {
+        use Code::*;
+        let [breaker, retry] = PRESETS.map(|classifier| {
+            let fails = |code: &Code| {
+                let trailers = trailers(*code, None);
+                let mut response = Response::new(());
+                *response.headers_mut() = trailers.clone();
+                let outcome = classifier.classify(&Answer::Ok(response));
+                assert_eq!(outcome, classifier.classify_trailers(&trailers), "{code}");
+                outcome == Outcome::Failure
+            };
+            Code::ALL.into_iter().filter(fails).collect::<Vec<_>>()
+        });
+        let broken = [
+            Cancelled,
+            Unknown,
+            DeadlineExceeded,
+            ResourceExhausted,
+            Internal,
+            Unavailable,
+            DataLoss,
+        ];
+        assert_eq!(breaker, broken);
+        assert_eq!(retry, [Unavailable]);
+    }
+
+    #[test]
+    fn a_quota_is_tried_again_when_the_service_says_when() {
+        let retry = GrpcClassifier::retry();
+        for (pushback, outcome, hint) in [
+            (None, Outcome::Success, None),
+            (Some("0"), Outcome::Failure, millis(0)),
+            (Some("250"), Outcome::Failure, millis(250)),
+            (Some("-1"), Outcome::Success, None),
+            (Some("soon"), Outcome::Success, None),
+        ] {
+            let trailers = trailers(Code::ResourceExhausted, pushback);
+            assert_eq!(retry.classify_trailers(&trailers), outcome, "{pushback:?}");
+            assert_eq!(retry.hint_trailers(&trailers), hint, "{pushback:?}");
+        }
+    }
+
+    #[test]
+    fn pushback_is_heard_on_failures_only() {
+        for classifier in PRESETS {
+            let hint = |code, pushback| classifier.hint_trailers(&trailers(code, Some(pushback)));
+            assert_eq!(hint(Code::Unavailable, "250"), millis(250));
+            assert_eq!(hint(Code::Unavailable, "0"), millis(0), "exactly");
+            assert_eq!(hint(Code::Unavailable, "-5"), Some(Hint::Stop));
+            assert_eq!(hint(Code::Unavailable, "1e3"), Some(Hint::Stop));
+            assert_eq!(hint(Code::NotFound, "250"), None);
+            assert_eq!(hint(Code::Ok, "250"), None);
+            let in_head = head(200, &[("grpc-status", "14"), (pushback::NAME, "70")]);
+            assert_eq!(classifier.hint(&in_head), millis(70));
+        }
+    }
+
+    #[test]
+    fn what_has_no_code_is_judged_by_its_http_status() {
+        for classifier in PRESETS {
+            assert_eq!(classifier.classify(&head(200, &[])), Outcome::Success, "not known yet");
+            for status in [429, 502, 503, 504] {
+                assert_eq!(classifier.classify(&head(status, &[])), Outcome::Failure, "{status}");
+            }
+            for status in [401, 403, 404] {
+                assert_eq!(classifier.classify(&head(status, &[])), Outcome::Success, "{status}");
+            }
+            // The code wins where there is one.
+            let both = head(503, &[("grpc-status", "5")]);
+            assert_eq!(classifier.classify(&both), Outcome::Success);
+            // A proxy knows nothing of pushbacks.
+            let of_a_proxy = head(503, &[("retry-after", "3")]);
+            assert_eq!(classifier.hint(&of_a_proxy), millis(3_000));
+            let of_a_service = head(200, &[("grpc-status", "14"), ("retry-after", "3")]);
+            assert_eq!(classifier.hint(&of_a_service), None);
+        }
+        let [breaker, retry] = PRESETS.map(|classifier| classifier.classify(&head(500, &[])));
+        assert_eq!([breaker, retry], [Outcome::Failure, Outcome::Success], "UNKNOWN");
+        // A body that ends without trailers.
+        let none = HeaderMap::new();
+        let [breaker, retry] = PRESETS.map(|classifier| classifier.classify_trailers(&none));
+        assert_eq!([breaker, retry], [Outcome::Failure, Outcome::Success], "UNKNOWN");
+    }
+
+    #[test]
+    fn refusals_of_ours_say_nothing_about_the_service() {
+        let refusal = Rejection::new(Reason::CircuitOpen, "api")
+            .with_retry_after(Duration::from_millis(1_500));
+        let refused = |refusal: Rejection| -> Answer {
+            let mut response = head(200, &[("grpc-status", "14"), (pushback::NAME, "1500")])?;
+            response.extensions_mut().insert(refusal);
+            Ok(response)
+        };
+        for classifier in PRESETS {
+            assert_eq!(classifier.classify(&refused(refusal)), Outcome::Ignored);
+            assert_eq!(classifier.hint(&refused(refusal)), None);
+            let attempted = refusal.with_attempted();
+            assert_eq!(classifier.classify(&refused(attempted)), Outcome::Failure);
+            let errors = |error| classifier.classify(&Answer::Err(error));
+            assert_eq!(errors(Error::Rejected(refusal)), Outcome::Ignored);
+            assert_eq!(errors(Error::Rejected(attempted)), Outcome::Failure);
+        }
+        let told = GrpcClassifier::retry().refusals(Outcome::Failure);
+        assert_eq!(told.hint(&refused(refusal)), millis(1_500));
+    }
+
+    #[test]
+    fn some_codes_otherwise_and_the_rest_as_it_is() {
+        let retry = GrpcClassifier::retry().code(|code| match code {
+            Code::Aborted | Code::ResourceExhausted => Some(Outcome::Failure),
+            Code::Unavailable => Some(Outcome::Ignored),
+            _ => None,
+        });
+        let judged = |code| retry.classify_trailers(&trailers(code, None));
+        assert_eq!(judged(Code::Aborted), Outcome::Failure);
+        assert_eq!(judged(Code::ResourceExhausted), Outcome::Failure);
+        assert_eq!(judged(Code::Unavailable), Outcome::Ignored);
+        assert_eq!(judged(Code::Internal), Outcome::Success);
+    }
+}

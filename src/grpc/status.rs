@@ -115,3 +115,97 @@ where
         only_of_failures(self.judge_call(result))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::{BoxError, PolicyKind, Reason};
+
+    type Answer = Result<Response<()>, Status>;
+
+    #[test]
+    fn a_refusal_has_a_code_a_sentence_a_pushback_and_itself() {
+        use tonic::Code::*;
+        for (reason, code) in [
+            (Reason::CircuitOpen, Unavailable),
+            (Reason::ForcedOpen, Unavailable),
+            (Reason::ProbeLimit, Unavailable),
+            (Reason::Recovering, Unavailable),
+            (Reason::RateLimited, ResourceExhausted),
+            (Reason::OverBurst, ResourceExhausted),
+            (Reason::KeysFull, ResourceExhausted),
+            (Reason::BulkheadFull, ResourceExhausted),
+            (Reason::QueueTimeout, ResourceExhausted),
+            (Reason::DeadlineTooShort, DeadlineExceeded),
+            (Reason::Timeout, DeadlineExceeded),
+            (Reason::Panicked, Internal),
+        ] {
+            let refusal = Rejection::new(reason, "users")
+                .with_kind(PolicyKind::Fallback)
+                .with_retry_after(Duration::from_micros(250_400));
+            let status = Status::from(refusal);
+            assert_eq!(status.code(), code);
+            assert_eq!(status.message(), refusal.to_string());
+            let pushback = if reason == Reason::OverBurst { "-1" } else { "251" };
+            assert_eq!(status.metadata().get(NAME).expect("there is a pushback"), pushback);
+            assert_eq!(status.rejection(), Some(&refusal));
+            // Boxed, as tonic's clients do, and unboxed again.
+            let boxed: BoxError = status.into();
+            assert_eq!(boxed.rejection(), Some(&refusal));
+            let status = Status::from_error(boxed);
+            assert_eq!((status.code(), status.rejection()), (code, Some(&refusal)));
+        }
+        let plain = Status::from(Rejection::new(Reason::BulkheadFull, "users"));
+        assert!(plain.metadata().is_empty());
+        assert_eq!(Status::unavailable("told by another").rejection(), None);
+    }
+
+    #[test]
+    fn codes_are_tonics() {
+        for code in Code::ALL {
+            let tonic = tonic::Code::from(code);
+            assert_eq!(tonic as i32, code.as_i32());
+            assert_eq!(format!("{tonic:?}"), format!("{code:?}"));
+            assert_eq!(Code::from(tonic), code);
+        }
+    }
+
+    #[test]
+    fn a_status_is_judged_by_its_code_wherever_it_is_the_error() {
+        let mut pushed = Status::unavailable("busy");
+        pushed.metadata_mut().insert(NAME, 30.into());
+        let refusal = Rejection::new(Reason::CircuitOpen, "users");
+        let wait = Some(Hint::After(Duration::from_millis(30)));
+        for (status, breaker, retry, hint) in [
+            (Status::unavailable("gone"), Outcome::Failure, Outcome::Failure, None),
+            (pushed, Outcome::Failure, Outcome::Failure, wait),
+            (Status::internal("broken"), Outcome::Failure, Outcome::Success, None),
+            (Status::cancelled("Timeout expired"), Outcome::Failure, Outcome::Success, None),
+            (Status::not_found("no such user"), Outcome::Success, Outcome::Success, None),
+            (Status::from(refusal), Outcome::Ignored, Outcome::Ignored, None),
+            // By its code it would not be tried again.
+            (
+                Status::from(Rejection::new(Reason::Timeout, "users.attempt")),
+                Outcome::Failure,
+                Outcome::Failure,
+                None,
+            ),
+        ] {
+            let code = status.code();
+            let (call, below): (Answer, Result<http::Response<()>, _>) =
+                (Err(status.clone()), Err(status));
+            for (classifier, outcome) in
+                [(GrpcClassifier::breaker(), breaker), (GrpcClassifier::retry(), retry)]
+            {
+                assert_eq!(classifier.classify(&call), outcome, "{code}");
+                assert_eq!(classifier.classify(&below), outcome, "{code}");
+                assert_eq!(classifier.hint(&call), hint, "{code}");
+                assert_eq!(classifier.hint(&below), hint, "{code}");
+            }
+        }
+        let fine: Answer = Ok(Response::new(()));
+        assert_eq!(GrpcClassifier::retry().classify(&fine), Outcome::Success);
+    }
+}

@@ -210,3 +210,122 @@ pub(crate) fn after(headers: &HeaderMap) -> Option<Hint> {
     let wait = retry_after::parse(headers.get(RETRY_AFTER)?, clock::wall_now())?;
     (!wait.is_zero()).then_some(Hint::After(wait))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Duration};
+
+    use super::*;
+    use crate::error::{Error, Reason};
+
+    type Answer = Result<Response<()>, Error<Infallible>>;
+
+    fn answer(status: u16, headers: &[(&str, &str)]) -> Answer {
+        let response = Response::builder().status(status);
+        let response =
+            headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
+        Ok(response.body(()).expect("a valid response"))
+    }
+
+    fn refused(status: u16, refusal: Rejection) -> Answer {
+        let mut response = answer(status, &[("retry-after", "7")])?;
+        response.extensions_mut().insert(refusal);
+        Ok(response)
+    }
+
+    const fn after(seconds: u64) -> Option<Hint> {
+        Some(Hint::After(Duration::from_secs(seconds)))
+    }
+
+    #[test]
+    fn each_preset_has_its_failures() {
+        let failures = |classifier: HttpClassifier| -> Vec<u16> {
+            let fails = |status| classifier.classify(&answer(status, &[])) == Outcome::Failure;
+            (100..1000).filter(|status| fails(*status)).collect()
+        };
+        let overload: Vec<u16> = [408, 429].into_iter().chain(500..600).collect();
+        assert_eq!(failures(HttpClassifier::breaker()), overload);
+        assert_eq!(failures(HttpClassifier::retry()), [408, 429, 502, 503, 504]);
+    }
+
+    #[test]
+    fn some_statuses_otherwise_and_the_rest_as_it_is() {
+        let mine = |status: StatusCode| match status.as_u16() {
+            404 => Some(Outcome::Failure),
+            429 => Some(Outcome::Success),
+            599 => Some(Outcome::Ignored),
+            _ => None,
+        };
+        let breaker = HttpClassifier::breaker().status(mine);
+        let judged = |status| breaker.classify(&answer(status, &[("retry-after", "3")]));
+        assert_eq!(judged(404), Outcome::Failure);
+        assert_eq!(judged(429), Outcome::Success);
+        assert_eq!(judged(599), Outcome::Ignored);
+        assert_eq!(judged(500), Outcome::Failure);
+        assert_eq!(judged(400), Outcome::Success);
+        // Hints follow what counts as a failure.
+        let hint = |status| breaker.hint(&answer(status, &[("retry-after", "3")]));
+        assert_eq!([hint(404), hint(429), hint(599)], [after(3), None, None]);
+    }
+
+    #[test]
+    fn errors_are_failures_unless_a_layer_of_ours_refused() {
+        let refusal = Rejection::new(Reason::BulkheadFull, "api");
+        for classifier in [HttpClassifier::breaker(), HttpClassifier::retry()] {
+            let judged = |error| classifier.classify(&Answer::Err(error));
+            assert_eq!(judged(Error::Rejected(refusal)), Outcome::Ignored);
+            assert_eq!(judged(Error::Rejected(refusal.with_attempted())), Outcome::Failure);
+            assert_eq!(
+                judged(Error::Rejected(Rejection::new(Reason::Timeout, "api"))),
+                Outcome::Failure
+            );
+            let foreign: Result<Response<()>, Error<&str>> = Err(Error::Inner("reset"));
+            assert_eq!(classifier.classify(&foreign), Outcome::Failure);
+            assert_eq!(classifier.hint(&foreign), None);
+        }
+    }
+
+    #[test]
+    fn a_response_that_a_layer_of_ours_gave_says_nothing_about_the_service() {
+        let wait = Duration::from_millis(20);
+        let refusal = Rejection::new(Reason::RateLimited, "api").with_retry_after(wait);
+        for classifier in [HttpClassifier::breaker(), HttpClassifier::retry()] {
+            assert_eq!(classifier.classify(&refused(503, refusal)), Outcome::Ignored);
+            assert_eq!(classifier.hint(&refused(503, refusal)), None);
+            // The service has seen this one.
+            let late = Rejection::new(Reason::Timeout, "api");
+            assert_eq!(classifier.classify(&refused(504, late)), Outcome::Failure);
+            assert_eq!(classifier.hint(&refused(504, late)), after(7));
+        }
+        let told = HttpClassifier::retry().refusals(Outcome::Failure);
+        assert_eq!(told.classify(&refused(429, refusal)), Outcome::Failure);
+        assert_eq!(told.hint(&refused(429, refusal)), Some(Hint::After(wait)), "not in seconds");
+        let never = Rejection::new(Reason::OverBurst, "api");
+        assert_eq!(told.hint(&refused(429, never)), Some(Hint::Stop));
+    }
+
+    #[test]
+    fn retry_after_is_heard_on_failures_only() {
+        for classifier in [HttpClassifier::breaker(), HttpClassifier::retry()] {
+            let hint = |status, value| classifier.hint(&answer(status, &[("retry-after", value)]));
+            for status in [408, 429, 502, 503, 504] {
+                assert_eq!(hint(status, "12"), after(12), "{status}");
+            }
+            for status in [200, 301, 404, 413] {
+                assert_eq!(hint(status, "12"), None, "{status}");
+            }
+            assert_eq!(hint(503, "soon"), None);
+            // Neither forbids anything.
+            assert_eq!(hint(503, "0"), None);
+            assert_eq!(hint(503, "Thu, 01 Jan 1970 00:00:00 GMT"), None);
+            // Dates are told from now.
+            let Some(Hint::After(wait)) = hint(503, "Fri, 31 Dec 9999 23:59:59 GMT") else {
+                panic!("that date is to come");
+            };
+            assert!(wait > Duration::from_secs(86_400));
+            assert_eq!(classifier.hint(&answer(503, &[])), None);
+        }
+        assert_eq!(HttpClassifier::breaker().hint(&answer(500, &[("retry-after", "5")])), after(5));
+        assert_eq!(HttpClassifier::retry().hint(&answer(500, &[("retry-after", "5")])), None);
+    }
+}
