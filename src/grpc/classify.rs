@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, Response, StatusCode};
 
-use super::{Code, code_of_trailers, pushback};
+use super::{Code, code_of_trailers, pushback, retry_info};
 use crate::{
     error::CarryRejection,
     http::{after, told_by, unseen},
@@ -19,7 +19,7 @@ use crate::{
 /// | answer | [`breaker`](Self::breaker) | [`retry`](Self::retry) | why |
 /// |---|---|---|---|
 /// | `UNAVAILABLE` | Failure | Failure | the code that says to try again |
-/// | `RESOURCE_EXHAUSTED` | Failure | Failure with a pushback that is not negative, else Success | a quota or shed load: sooner than the service says, another attempt makes it worse |
+/// | `RESOURCE_EXHAUSTED` | Failure | Failure if the service says when to come back, else Success | a quota or shed load: sooner than the service says, another attempt makes it worse |
 /// | `DEADLINE_EXCEEDED`, `CANCELLED` | Failure | Success | it took too long, there; time is short, and it may have been done |
 /// | `UNKNOWN`, `INTERNAL`, `DATA_LOSS` | Failure | Success | broken; trying again does not mend it |
 /// | any other code | Success | Success | the service works; the request is at fault, and stays so |
@@ -67,7 +67,8 @@ use crate::{
 /// # Hints
 ///
 /// [`grpc-retry-pushback-ms`](super::pushback) is a [`Hint::After`] of exactly so long, or a [`Hint::Stop`] where
-/// it is negative or no number. A failed answer of a proxy, without a code, may have a `Retry-After` in its
+/// it is negative or no number. Without one, a `google.rpc.RetryInfo` among the details of the status counts.
+/// A failed answer of a proxy, without a code, may have a `Retry-After` in its
 /// place. Let a retry that obeys them use [`Hints::grpc`](crate::Hints::grpc): exact, and the back-off begins
 /// anew; `stack::Client::grpc` does so.
 #[derive(Clone, Copy)]
@@ -113,7 +114,7 @@ impl GrpcClassifier {
         Self::of(Purpose::Breaker)
     }
 
-    /// For a retry: `UNAVAILABLE`, and `RESOURCE_EXHAUSTED` with a pushback, are worth another attempt.
+    /// For a retry: `UNAVAILABLE`, and `RESOURCE_EXHAUSTED` that says when, are worth another attempt.
     pub const fn retry() -> Self {
         Self::of(Purpose::Retry)
     }
@@ -145,13 +146,13 @@ impl<F: Fn(Code) -> Option<Outcome>> GrpcClassifier<F> {
     /// [`Unknown`](Code::Unknown), as of a body that ends without trailers.
     pub fn classify_trailers(&self, trailers: &HeaderMap) -> Outcome {
         let code = code_of_trailers(trailers).unwrap_or(Code::Unknown);
-        self.judge(code, pushback::find(trailers))
+        self.judge(code, heard(trailers))
     }
 
     /// What the trailers say about when to come back, where they are those of a failure.
     pub fn hint_trailers(&self, trailers: &HeaderMap) -> Option<Hint> {
-        let failed = self.classify_trailers(trailers) == Outcome::Failure;
-        if failed { pushback::find(trailers) } else { None }
+        let (code, hint) = (code_of_trailers(trailers).unwrap_or(Code::Unknown), heard(trailers));
+        only_of_failures((self.judge(code, hint), hint))
     }
 
     pub(super) fn judge(&self, code: Code, hint: Option<Hint>) -> Outcome {
@@ -172,7 +173,7 @@ impl<F: Fn(Code) -> Option<Outcome>> GrpcClassifier<F> {
             return (self.refusals, told_by(refusal));
         }
         let (headers, status) = (response.headers(), response.status());
-        let hint = || pushback::find(headers);
+        let hint = || heard(headers);
         match code_of_trailers(headers) {
             // The usual answer: there is no code yet, or a good one.
             None if status == StatusCode::OK => (Outcome::Success, None),
@@ -221,6 +222,12 @@ where
     fn hint(&self, result: &Result<Response<B>, E>) -> Option<Hint> {
         only_of_failures(self.judge_result(result))
     }
+}
+
+/// What headers or trailers say about when to come back. A pushback is meant for retries, details for people
+/// and programs alike: where there are both, the pushback counts.
+fn heard(headers: &HeaderMap) -> Option<Hint> {
+    pushback::find(headers).or_else(|| retry_info::find(headers))
 }
 
 pub(super) fn only_of_failures((outcome, hint): (Outcome, Option<Hint>)) -> Option<Hint> {

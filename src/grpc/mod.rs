@@ -5,6 +5,7 @@ mod classify;
 mod code;
 mod peek;
 pub mod pushback;
+mod retry_info;
 #[cfg(feature = "tonic")]
 mod status;
 

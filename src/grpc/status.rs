@@ -9,6 +9,7 @@ use super::{
     Code, GrpcClassifier,
     classify::only_of_failures,
     pushback::{self, NAME},
+    retry_info,
 };
 use crate::{
     error::{CarryRejection, Rejection},
@@ -16,8 +17,8 @@ use crate::{
 };
 
 /// A refusal as a client or a server of tonic tells it: the [code](Code::of_refusal), the refusal's sentence as
-/// the message, when to come back as [`grpc-retry-pushback-ms`](pushback), and the refusal itself as the
-/// source, so that [`CarryRejection::rejection`] and [`Rejection::find`] find it again in this process.
+/// the message, when to come back as [`grpc-retry-pushback-ms`](pushback) and as a `google.rpc.RetryInfo` in the
+/// details, since clients honour only one of the two, and the refusal itself as the source, so that [`CarryRejection::rejection`] and [`Rejection::find`] find it again in this process.
 ///
 /// With it a generated client stands on layers of this crate when the transport's error becomes a `Status`
 /// below them:
@@ -47,9 +48,12 @@ impl From<Rejection> for Status {
         if let Some(pushback) = pushback::of_refusal(&refusal) {
             headers.insert(NAME, pushback);
         }
-        let code = Code::of_refusal(&refusal).into();
+        let (code, message) = (Code::of_refusal(&refusal), refusal.to_string());
+        let after = refusal.retry_after().filter(|_| !refusal.reason().is_permanent());
+        let details = after.map(|after| retry_info::write(code, &message, after));
+        let details = details.unwrap_or_default().into();
         let metadata = MetadataMap::from_headers(headers);
-        let mut status = Self::with_metadata(code, refusal.to_string(), metadata);
+        let mut status = Self::with_details_and_metadata(code.into(), message, details, metadata);
         status.set_source(Arc::new(refusal));
         status
     }
@@ -88,7 +92,8 @@ impl<F: Fn(Code) -> Option<Outcome>> GrpcClassifier<F> {
         if status.rejection().is_some() {
             return (outcome::of_error(status), None);
         }
-        let hint = pushback::find(status.metadata().as_ref());
+        let told = || retry_info::read(status.details()).map(Hint::After);
+        let hint = pushback::find(status.metadata().as_ref()).or_else(told);
         (self.judge(status.code().into(), hint), hint)
     }
 
@@ -150,6 +155,8 @@ mod tests {
             assert_eq!(status.message(), refusal.to_string());
             let pushback = if reason == Reason::OverBurst { "-1" } else { "251" };
             assert_eq!(status.metadata().get(NAME).expect("there is a pushback"), pushback);
+            let details = refusal.retry_after().filter(|_| reason != Reason::OverBurst);
+            assert_eq!(retry_info::read(status.details()), details);
             assert_eq!(status.rejection(), Some(&refusal));
             // Boxed, as tonic's clients do, and unboxed again.
             let boxed: BoxError = status.into();
@@ -158,7 +165,7 @@ mod tests {
             assert_eq!((status.code(), status.rejection()), (code, Some(&refusal)));
         }
         let plain = Status::from(Rejection::new(Reason::BulkheadFull, "users"));
-        assert!(plain.metadata().is_empty());
+        assert!(plain.metadata().is_empty() && plain.details().is_empty());
         assert_eq!(Status::unavailable("told by another").rejection(), None);
     }
 
@@ -176,11 +183,16 @@ mod tests {
     fn a_status_is_judged_by_its_code_wherever_it_is_the_error() {
         let mut pushed = Status::unavailable("busy");
         pushed.metadata_mut().insert(NAME, 30.into());
+        let details = retry_info::write(Code::ResourceExhausted, "", Duration::from_millis(40));
+        let detailed = Status::with_details(tonic::Code::ResourceExhausted, "", details.into());
+        let later = Some(Hint::After(Duration::from_millis(40)));
         let refusal = Rejection::new(Reason::CircuitOpen, "users");
         let wait = Some(Hint::After(Duration::from_millis(30)));
         for (status, breaker, retry, hint) in [
             (Status::unavailable("gone"), Outcome::Failure, Outcome::Failure, None),
             (pushed, Outcome::Failure, Outcome::Failure, wait),
+            (detailed, Outcome::Failure, Outcome::Failure, later),
+            (Status::resource_exhausted(""), Outcome::Failure, Outcome::Success, None),
             (Status::internal("broken"), Outcome::Failure, Outcome::Success, None),
             (Status::cancelled("Timeout expired"), Outcome::Failure, Outcome::Success, None),
             (Status::not_found("no such user"), Outcome::Success, Outcome::Success, None),
