@@ -1,4 +1,5 @@
-//! What servers and clients of gRPC need: see [`docs::frameworks`](crate::docs::frameworks).
+//! What servers and clients of gRPC need: see [`docs::clients`](crate::docs::clients) and
+//! [`docs::frameworks`](crate::docs::frameworks).
 
 mod attempt;
 mod classify;
