@@ -18,7 +18,7 @@ use portcullis::{
     grpc::{AttemptLayer, Code, GrpcClassifier, PeekTrailersLayer, pushback},
     stack,
 };
-use scripted::{Server, breaker, nobody, retry, status};
+use scripted::{Server, assert_shareable, breaker, nobody, retry, status};
 use tonic::{
     Status,
     body::Body,
@@ -260,6 +260,7 @@ async fn a_standard_stack_becomes_one_for_grpc() {
         .layer(layers)
         .map_err(|error: tonic::transport::Error| Status::from_error(error.into()))
         .service(server.channel().await);
+    assert_shareable::<_, http::Request<Body>>(&channel);
     let mut client = Client::new(channel);
     assert_eq!(client.say("hello").await.expect("the second attempt succeeds"), "hello");
     assert_eq!(told.delays(), [Duration::from_millis(4)]);

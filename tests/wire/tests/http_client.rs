@@ -16,7 +16,7 @@ use portcullis::{
     Backoff, Error, ErrorLayer, HintMode, Hints, Jitter, Outcome, Reason, RetryConfig, RetryEnd,
     State, http::HttpClassifier, stack,
 };
-use scripted::{Server, breaker, nobody, retry, status};
+use scripted::{Server, assert_shareable, breaker, nobody, retry, status};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 type Hyper = Client<HttpConnector, Full<Bytes>>;
@@ -174,6 +174,7 @@ async fn a_standard_stack_becomes_one_for_http() {
     assert_eq!(layers.retry().policy().config().hints, Hints::http());
     let circuit = layers.circuit_breaker().circuit().clone();
     let client = ServiceBuilder::new().layer(layers).service(hyper());
+    assert_shareable::<_, Request<Full<Bytes>>>(&client);
     assert_eq!(call(&client, &server.uri()).await.expect("an answer").status(), 200);
     // Not tried again, and yet a failure of the service.
     assert_eq!(call(&client, &server.uri()).await.expect("an answer").status(), 500);

@@ -8,7 +8,7 @@ use portcullis::{
     Error, ErrorLayer, Hints, Reason, RetryConfig, RetryEnd, State, http::HttpClassifier, stack,
 };
 use reqwest::{Client, Method, Request, Response};
-use scripted::{Server, breaker, nobody, retry, status};
+use scripted::{Server, assert_shareable, breaker, nobody, retry, status};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 type Failed = Error<reqwest::Error>;
@@ -103,6 +103,7 @@ async fn a_standard_stack_becomes_one_for_http() {
         .with_retry(layer.replay(Request::try_clone))
         .http();
     let client = ServiceBuilder::new().layer(layers).service(client());
+    assert_shareable::<_, Request>(&client);
     assert_eq!(call(&client, &server.uri()).await.expect("an answer").status(), 200);
     assert_eq!(call(&client, &server.uri()).await.expect("an answer").status(), 500);
     assert_eq!(server.count(), 3);

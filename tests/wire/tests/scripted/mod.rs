@@ -134,3 +134,13 @@ pub(crate) fn breaker() -> (CircuitBreakerLayer, Told) {
     let config = CircuitBreakerConfig::new("api").consecutive_failures(3).sleep(sleep);
     (CircuitBreakerLayer::with(config, told.options()).expect("a valid config"), told)
 }
+
+/// What every framework asks of a service.
+pub(crate) fn assert_shareable<S, R>(_: &S)
+where
+    S: tower::Service<R> + Clone + Send + Sync + 'static,
+    S::Response: Send + 'static,
+    S::Error: Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+}
