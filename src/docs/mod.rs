@@ -10,6 +10,7 @@
 //! | [readiness] | what does `poll_ready` promise, and where are calls refused? |
 //! | [telemetry] | what can be seen of a policy, and what does it cost? |
 //! | [testing] | how is a stack tested without waiting? |
+//! | [clients] | what is a failure of HTTP or gRPC, and when may it be tried again? |
 //! | [frameworks] | what does it look like with axum and reqwest? |
 
 #[doc = include_str!("choosing.md")]
@@ -39,3 +40,7 @@ pub mod testing {}
 // Its examples need axum and reqwest: they are tested where those are, in `tests/stacks`.
 #[cfg_attr(not(doctest), doc = include_str!("frameworks.md"))]
 pub mod frameworks {}
+
+// Its examples need reqwest and tonic: they are tested where those are, in `tests/wire`.
+#[cfg_attr(not(doctest), doc = include_str!("clients.md"))]
+pub mod clients {}

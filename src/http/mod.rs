@@ -1,6 +1,8 @@
-//! What servers and clients of HTTP need: see [`docs::frameworks`](crate::docs::frameworks).
+//! What servers and clients of HTTP need: see [`docs::clients`](crate::docs::clients) and
+//! [`docs::frameworks`](crate::docs::frameworks).
 
 pub mod body_timeout;
+mod classify;
 pub mod deadline;
 pub mod hold;
 mod idempotent;
@@ -8,13 +10,17 @@ pub mod key;
 pub mod problem;
 pub mod rate_limit_fields;
 pub mod replay;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 pub mod respond;
 pub mod retry_after;
 
-pub use self::body_timeout::{
-    BodyError, BodyTimeLimit, BodyTimeout, BodyTimeoutConfig, BodyTimeoutLayer,
-};
-pub use self::idempotent::{RequestHead, is_idempotent};
-pub use self::replay::{ReplayBody, ReplayBodyLayer, ReplayRequest};
+pub(crate) use self::classify::{after, told_by, unseen};
 #[doc(inline)]
-pub use self::respond::{Http, Peel, Respond, RespondLayer, Shape, rejection_of};
+pub use self::{
+    body_timeout::{BodyError, BodyTimeLimit, BodyTimeout, BodyTimeoutConfig, BodyTimeoutLayer},
+    classify::HttpClassifier,
+    idempotent::{RequestHead, is_idempotent},
+    replay::{ReplayBody, ReplayBodyLayer, ReplayRequest},
+    respond::{Http, Peel, Respond, RespondLayer, Shape, rejection_of},
+};

@@ -90,6 +90,8 @@ mod held;
 mod numbers;
 mod operated;
 mod order;
+#[cfg(feature = "http")]
+mod protocols;
 mod report;
 #[cfg(feature = "http")]
 mod respond;
@@ -97,9 +99,6 @@ mod server;
 mod slots;
 mod words;
 
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use self::held::ToBodyEnd;
 pub use self::{
     amplification::Amplification,
     check::check,
@@ -107,4 +106,10 @@ pub use self::{
     operated::Operated,
     report::{Finding, Report, Rule, Severity},
     server::{Server, ServerConfig, StandardServer, server},
+};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use self::{
+    held::ToBodyEnd,
+    protocols::{GrpcClient, GrpcEdge, HttpClient},
 };

@@ -75,3 +75,14 @@ operated! {
     TimeoutLayer<L> [L] => time_limit;
     FallbackLayer<A, E, C> [A: Source<Handle: Managed + Clone> + 'static, E, C] => handle;
 }
+
+/// Neither of the layers that gRPC adds to the error layer's place has a handle.
+#[cfg(feature = "http")]
+impl<E: Operated> sealed::Sealed for super::GrpcEdge<E> {}
+
+#[cfg(feature = "http")]
+impl<E: Operated> Operated for super::GrpcEdge<E> {
+    fn handle_into(&self, handles: &mut Handles) {
+        self.error().handle_into(handles);
+    }
+}

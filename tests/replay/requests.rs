@@ -84,28 +84,6 @@ fn a_function_decides() {
     assert!(ReplayRequest::new().when(|_: &Kept| false).replay(&kept("GET")).is_none());
 }
 
-#[test]
-fn a_grpc_server_is_told_how_many_attempts_came_before() {
-    let header = |request: &Kept| {
-        let value = request.headers().get("grpc-previous-rpc-attempts");
-        value.map(|value| value.to_str().unwrap().to_owned())
-    };
-    let replay = ReplayRequest::grpc();
-    let first = kept("POST");
-    let second = replay.replay(&first).unwrap();
-    let third = replay.replay(&second).unwrap();
-    let told = [&first, &second, &third].map(header);
-    assert_eq!(told, [None, Some("1".to_owned()), Some("2".to_owned())]);
-    assert_eq!(header(&ReplayRequest::new().any_method().replay(&first).unwrap()), None);
-    // What a caller made of it before is no reason to panic.
-    for odd in ["4294967295", "-1", "x"] {
-        let mut odd_one = kept("POST");
-        odd_one.headers_mut().insert("grpc-previous-rpc-attempts", odd.parse().unwrap());
-        let told = header(&replay.replay(&odd_one).unwrap()).unwrap();
-        assert!(told == "4294967295" || told == "1", "{odd} is followed by {told}");
-    }
-}
-
 #[cfg(feature = "reqwest")]
 #[test]
 fn requests_of_reqwest_follow_the_same_rule() {

@@ -1,6 +1,6 @@
 //! [`ReplayRequest`]: which requests are sent again, and how they are made.
 
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderName, Request};
 use http_body::Body;
 
 use super::body::ReplayBody;
@@ -9,9 +9,6 @@ use crate::{
     http::idempotent::{IDEMPOTENCY_KEY, RequestHead, has_idempotent_method, has_key},
     retry::Replay,
 };
-
-/// By which a server of gRPC is told that it sees a request again.
-const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// Sends HTTP requests again that may be sent twice: for
 /// [`RetryLayer::replay_with`](crate::RetryLayer::replay_with).
@@ -52,19 +49,18 @@ const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc
 #[must_use]
 pub struct ReplayRequest<M = ByMethod> {
     may: M,
-    counts: bool,
 }
 
 impl ReplayRequest {
     /// Replays idempotent requests.
     pub const fn new() -> Self {
-        Self { may: ByMethod { any: false, key: Some(IDEMPOTENCY_KEY) }, counts: false }
+        Self { may: ByMethod { any: false, key: Some(IDEMPOTENCY_KEY) } }
     }
 
     /// For gRPC, where every call is a `POST` and the status code says whether to try again: replays any
-    /// method, and says how many attempts came before by `grpc-previous-rpc-attempts`, as gRFC A6 asks.
+    /// method. [`AttemptLayer`](crate::grpc::AttemptLayer) tells the server how many attempts came before.
     pub const fn grpc() -> Self {
-        Self { may: ByMethod { any: true, key: None }, counts: true }
+        Self { may: ByMethod { any: true, key: None } }
     }
 
     /// Replays a request of another method, too, if it has this header and its value is not empty, instead
@@ -101,26 +97,19 @@ impl<M> ReplayRequest<M> {
     where
         N: MayReplay<Req>,
     {
-        ReplayRequest { may, counts: self.counts }
+        ReplayRequest { may }
     }
+}
 
-    /// The head once more.
-    fn again<B, C>(&self, request: &Request<B>, body: C) -> Request<C> {
-        let mut again = Request::new(body);
-        *again.method_mut() = request.method().clone();
-        *again.uri_mut() = request.uri().clone();
-        *again.version_mut() = request.version();
-        *again.headers_mut() = request.headers().clone();
-        *again.extensions_mut() = request.extensions().clone();
-        if self.counts {
-            let before = again.headers().get(PREVIOUS_ATTEMPTS);
-            let before =
-                before.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0_u32);
-            let now = HeaderValue::from(before.saturating_add(1));
-            again.headers_mut().insert(PREVIOUS_ATTEMPTS, now);
-        }
-        again
-    }
+/// The head once more.
+fn again<B, C>(request: &Request<B>, body: C) -> Request<C> {
+    let mut again = Request::new(body);
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.version_mut() = request.version();
+    *again.headers_mut() = request.headers().clone();
+    *again.extensions_mut() = request.extensions().clone();
+    again
 }
 
 /// Whether a request may be sent twice. Any `Fn(&Req) -> bool` is one.
@@ -164,7 +153,7 @@ where
     B: Clone,
 {
     fn replay(&self, request: &Request<B>) -> Option<Request<B>> {
-        self.may.may_replay(request).then(|| self.again(request, request.body().clone()))
+        self.may.may_replay(request).then(|| again(request, request.body().clone()))
     }
 }
 
@@ -179,7 +168,7 @@ where
             return None;
         }
         let body = request.body().replay()?;
-        Some(self.again(request, body))
+        Some(again(request, body))
     }
 
     fn take_over(&self, next: &Request<ReplayBody<B>>) -> bool {
