@@ -31,6 +31,14 @@ fn read_tokio() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// The system's time since the beginning of 1970; zero before it. For people to read, never to decide by.
+#[cfg(feature = "http")]
+pub(crate) fn since_epoch() -> Duration {
+    use std::time::SystemTime;
+    #[expect(clippy::disallowed_methods, reason = "this file is the one that reads time")]
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The processor's time-stamp counter, calibrated by [`quanta`] against the system's clock.
 ///
 /// About half the cost of [`tokio_now`]; a policy that only compares times, as most do, makes no `Instant`
