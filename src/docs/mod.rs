@@ -11,6 +11,10 @@
 //! | [telemetry] | what can be seen of a policy, and what does it cost? |
 //! | [testing] | how is a stack tested without waiting? |
 //! | [frameworks] | what does it look like with axum and reqwest? |
+#![cfg_attr(
+    feature = "http",
+    doc = "| [health] | when is a process alive, when is it ready, and how does it end? |"
+)]
 
 #[doc = include_str!("choosing.md")]
 pub mod choosing {}
@@ -39,3 +43,9 @@ pub mod testing {}
 // Its examples need axum and reqwest: they are tested where those are, in `tests/stacks`.
 #[cfg_attr(not(doctest), doc = include_str!("frameworks.md"))]
 pub mod frameworks {}
+
+// Its examples need axum: they are tested where that is, in `tests/wire`.
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+#[cfg_attr(not(doctest), doc = include_str!("health.md"))]
+pub mod health {}

@@ -16,16 +16,16 @@
 //! health.add_policy(PolicyCheck::of(&payments))?;
 //!
 //! // Answers /livez, /readyz, /startupz and /health, in axum, hyper or anything else that takes a service.
-//! let mut service = HealthService::new(&health);
-//! # use tower::{Service, ServiceExt};
+//! let service = HealthService::new(&health);
+//! # use tower::ServiceExt;
 //! let request = http::Request::get("/readyz?verbose").body(())?;
-//! let response = service.ready().await?.call(request).await?;
+//! let response = service.clone().oneshot(request).await?;
 //! assert_eq!(response.body(), "[+]database ok\n[+]payments:circuit_breaker ok\nreadyz check passed\n");
 //!
 //! // The process is told to end: from this moment it is not ready, though still alive.
 //! health.drain().begin();
 //! let request = http::Request::get("/readyz").body(())?;
-//! assert_eq!(service.ready().await?.call(request).await?.status(), 503);
+//! assert_eq!(service.oneshot(request).await?.status(), 503);
 //! # Ok(())
 //! # }
 //! ```

@@ -36,14 +36,8 @@ use super::{
 /// shows each part, as far as [`reveal`](Self::reveal) allows, and `?exclude=name` leaves one out, any number
 /// of times. An `Accept` header that names a [`Format`] gets it.
 ///
-/// In axum it stands as a route, a fallback, or below a prefix:
-///
-/// ```ignore
-/// Router::new()
-///     .route_service("/livez", service.clone())
-///     .route_service("/readyz", service.clone())
-///     .nest_service("/internal", service)     // /internal/readyz/database
-/// ```
+/// In axum it stands as a route (`route_service`), below a prefix (`nest_service`), or as what is left
+/// (`fallback_service`); hyper serves it as it is. See [`docs::health`](crate::docs::health).
 ///
 /// | setting | default | meaning |
 /// |---|---|---|
