@@ -25,8 +25,8 @@ use std::{
 };
 
 use portcullis::{
-    ConfigError, deadline,
-    health::{Check, Found, HealthRegistry, Probe, Query, Report, Status},
+    Circuit, CircuitBreakerConfig, ConfigError, deadline,
+    health::{Check, Found, HealthRegistry, PolicyCheck, Probe, Query, Report, Status},
 };
 use tokio::{sync::Notify, time::advance};
 use tokio_test::{assert_pending, assert_ready, task::spawn};
@@ -420,6 +420,21 @@ async fn each_probe_asks_its_own_checks() {
     assert_eq!(health.report(query).await.unknown(), ["ready", "nobody"]);
     assert!(health.remove("ready") && !health.remove("ready"));
     assert_eq!(health.names(Probe::Readiness), ["both"]);
+}
+
+/// What the checks took so long to find is told along with how policies are by then.
+#[tokio::test(start_paused = true)]
+async fn policies_are_read_when_the_checks_have_answered() {
+    let (check, counts) = counted("db");
+    let health = registry([check]);
+    let config = CircuitBreakerConfig::new("payments");
+    let circuit = Circuit::new(config).expect("a valid config");
+    health.add_policy(PolicyCheck::of(&circuit)).expect("a new policy");
+    let mut probe = spawn(health.report(Probe::Readiness));
+    assert_pending!(probe.poll());
+    circuit.force_open();
+    counts.go.notify_one();
+    assert_eq!(assert_ready!(probe.poll()).status(), Status::Warn);
 }
 
 /// A check that holds its thread holds nobody else: its time is over when it is over.

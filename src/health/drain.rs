@@ -5,6 +5,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -23,6 +24,12 @@ struct Shared {
     word: AtomicU64,
     begun: Notify,
     idle: Notify,
+}
+
+impl Shared {
+    fn is_draining(&self) -> bool {
+        self.word.load(Ordering::Acquire) & DRAINING != 0
+    }
 }
 
 /// Tells that a process is about to end, and waits for what it still does. Clones share it.
@@ -93,7 +100,7 @@ impl Drain {
 
     /// Whether draining has begun.
     pub fn is_draining(&self) -> bool {
-        self.shared.word.load(Ordering::Acquire) & DRAINING != 0
+        self.shared.is_draining()
     }
 
     /// How much is in flight: requests through its [layers](Self::layer), and what is
@@ -129,8 +136,8 @@ impl Drain {
         let mut idle = pin!(self.when(&self.shared.idle, |drain| drain.in_flight() == 0));
         let mut over = pin!(elapse(within));
         let all = poll_fn(|cx| match idle.as_mut().poll(cx) {
-            std::task::Poll::Ready(()) => std::task::Poll::Ready(true),
-            std::task::Poll::Pending => over.as_mut().poll(cx).map(|()| false),
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => over.as_mut().poll(cx).map(|()| false),
         });
         if all.await {
             return Finished::All;
@@ -171,7 +178,7 @@ async fn elapse(time: Duration) {
     let mut timer = pin!(Timer::default());
     poll_fn(|cx| match until {
         Some(until) => timer.as_mut().poll_until(until, cx),
-        None => std::task::Poll::Pending,
+        None => Poll::Pending,
     })
     .await;
 }
@@ -189,6 +196,13 @@ impl fmt::Debug for Drain {
 #[must_use = "what is tracked ends when this is dropped"]
 pub struct InFlight {
     shared: Arc<Shared>,
+}
+
+impl InFlight {
+    /// Whether what it counts for drains.
+    pub(super) fn is_draining(&self) -> bool {
+        self.shared.is_draining()
+    }
 }
 
 impl Drop for InFlight {

@@ -94,8 +94,7 @@ where
         let tracked = self.layer.drain.track();
         // Later versions have no such header, and a way of their own.
         let close = self.layer.close && request.version() <= Version::HTTP_11;
-        let closing = close.then(|| self.layer.drain.clone());
-        ResponseFuture { future: self.inner.call(request), tracked: Some(tracked), closing }
+        ResponseFuture { future: self.inner.call(request), tracked: Some(tracked), close }
     }
 }
 
@@ -105,7 +104,8 @@ pin_project! {
         #[pin]
         future: F,
         tracked: Option<InFlight>,
-        closing: Option<Drain>,
+        // Whether its connection is to be closed, should the drain have begun by then.
+        close: bool,
     }
 }
 
@@ -119,7 +119,7 @@ where
         let this = self.project();
         let answered = ready!(this.future.poll(cx));
         let tracked = this.tracked.take();
-        let closes = this.closing.take().is_some_and(|drain| drain.is_draining());
+        let closes = *this.close && tracked.as_ref().is_some_and(InFlight::is_draining);
         Poll::Ready(answered.map(|response| {
             let mut response = response.map(|body| TrackedBody { body, tracked });
             if closes && !response.headers().contains_key(CONNECTION) {

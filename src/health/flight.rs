@@ -91,7 +91,8 @@ impl State {
         self.last.as_ref().filter(|last| last.number >= of)
     }
 
-    /// Notes who is to be woken, and gives the waker that this one replaces.
+    /// Notes who is to be woken, and gives the waker that this one replaces: to be dropped outside the lock,
+    /// as all wakers are.
     fn register(&mut self, id: &mut Option<u64>, waker: Waker) -> Option<Waker> {
         let own = *id.get_or_insert_with(|| {
             self.ids += 1;
@@ -203,6 +204,13 @@ impl fmt::Debug for Flight {
     }
 }
 
+/// What somebody leaves behind who comes by again, or for the last time.
+#[derive(Default)]
+struct Old {
+    waker: Option<Waker>,
+    left: Option<Waiting>,
+}
+
 /// Somebody who wants to know. Dropping it takes nothing from others who do.
 #[derive(Debug)]
 pub(super) struct Ticket {
@@ -224,11 +232,11 @@ impl Ticket {
         now: Instant,
         cx: &mut Context<'_>,
     ) -> Result<Arc<Finding>, Option<Instant>> {
-        // Cloned and dropped outside the lock.
         let mut waker = Some(cx.waker().clone());
+        // Dropped after the lock is let go of.
+        let mut old = Old::default();
         loop {
             let flight = &self.flight;
-            let (mut _replaced, mut _left) = (None, None);
             let mut state = flight.state.lock();
             if self.joined.is_none() {
                 let fresh =
@@ -240,11 +248,11 @@ impl Ticket {
             let wanted = self.joined.unwrap_or_else(|| state.join(now, flight.timeout).number);
             self.joined = Some(wanted);
             if let Some(last) = state.answer(wanted).cloned() {
-                _left = state.leave(&mut self.id);
+                old.left = state.leave(&mut self.id);
                 return Ok(last);
             }
             if let Some(waker) = waker.take() {
-                _replaced = state.register(&mut self.id, waker);
+                old.waker = state.register(&mut self.id, waker);
             }
             let going = state.join(now, flight.timeout);
             let due = going.deadline.is_some_and(|deadline| deadline <= now);

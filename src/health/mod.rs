@@ -76,7 +76,8 @@
 //! # Memory and cost
 //!
 //! One allocation for each check when it is added, none for a run. A probe allocates a few lists and its
-//! text. A request through a [`DrainLayer`] costs two atomic operations on one word, and allocates nothing.
+//! text. A request through a [`DrainLayer`] costs two atomic operations on one word and a reference, and allocates
+//! nothing.
 
 mod check;
 mod drain;

@@ -13,7 +13,7 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
-    DRAIN, HealthRegistry, OutOfService, Query, RESERVED, Report, STARTUP,
+    DRAIN, HealthRegistry, OutOfService, PolicyCheck, Query, RESERVED, Report, STARTUP,
     check::Asked,
     flight::{Finding, Ticket},
     query::Probe,
@@ -62,6 +62,8 @@ pin_project! {
         shared: Arc<Shared>,
         query: Query,
         parts: Vec<Part>,
+        // Read when the checks have answered.
+        policies: Vec<PolicyCheck>,
         unknown: Vec<String>,
         // One for all checks: the earliest that has to end.
         #[pin]
@@ -72,7 +74,7 @@ pin_project! {
 impl Reporting {
     pub(super) fn new(health: &HealthRegistry, query: Query) -> Self {
         let shared = Arc::clone(&health.shared);
-        let (mut parts, mut unknown) = (Vec::new(), Vec::new());
+        let (mut parts, mut policies, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         // What is not to be sent requests need not be asked for more.
         let is_told = query.only.is_none()
             && query.probe == Probe::Readiness
@@ -94,12 +96,11 @@ impl Reporting {
                 }
             }
             if query.probe.asks_for_traffic() {
-                let policies = HealthRegistry::policies(&entries);
-                let wanted = policies.iter().filter(|policy| query.wants(&policy.name()));
-                parts.extend(wanted.map(|policy| Part::Told(policy.item())));
+                policies = HealthRegistry::policies(&entries);
+                policies.retain(|policy| query.wants(&policy.name()));
             }
         }
-        Self { shared, query, parts, unknown, timer: Timer::default() }
+        Self { shared, query, parts, policies, unknown, timer: Timer::default() }
     }
 }
 
@@ -147,6 +148,7 @@ impl Future for Reporting {
                 Part::Asking(..) => None,
             })
             .collect();
+        items.extend(this.policies.iter().map(PolicyCheck::item));
         let out = out_of_service(this.shared, this.query);
         if let Some(out) = out {
             items.insert(0, gate(out));

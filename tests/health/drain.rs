@@ -198,3 +198,36 @@ async fn connections_are_asked_to_close_only_while_draining_and_where_that_can_b
     assert_eq!(asked(drain.layer(), Version::HTTP_11, Some("upgrade")).await, ["upgrade"]);
     assert_eq!(asked(drain.layer().keep_connections(), Version::HTTP_11, None).await, [""; 0]);
 }
+
+#[test]
+fn a_request_that_is_counted_allocates_nothing() {
+    let drain = Drain::new();
+    let answers = |_: Request<()>| std::future::ready(Ok::<_, Infallible>(Response::new(())));
+    let mut service = drain.layer().layer(service_fn(answers));
+    let count = allocation_counter::measure(|| {
+        for _ in 0..100 {
+            let mut call = std::pin::pin!(service.call(Request::new(())));
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            let answered = call.as_mut().poll(&mut cx);
+            assert!(answered.is_ready() && drain.in_flight() == 1);
+        }
+    });
+    assert_eq!((count.count_total, drain.in_flight()), (0, 0));
+}
+
+#[test]
+fn its_service_goes_wherever_servers_want_one() {
+    fn server_wants<T: Clone + Send + Sync + 'static>(_: &T) {}
+    fn sent<T: Send + Sync>(_: &T) {}
+    let drain = Drain::new();
+    server_wants(&drain);
+    server_wants(&drain.layer());
+    let service = drain.layer().layer(service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(String::new()))
+    }));
+    server_wants(&service);
+    sent(&drain.track());
+    sent(&drain.begun_for(SECOND));
+    sent(&drain.finish(SECOND));
+    sent(&service.clone().call(Request::new(())));
+}
