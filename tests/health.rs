@@ -15,7 +15,7 @@ mod service;
 use std::{
     future::pending,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
         mpsc,
     },
@@ -484,6 +484,84 @@ fn a_check_that_blocks_bounds_whoever_else_waits() {
         health.report(Probe::Readiness).await
     });
     assert_eq!((only(&again).0, runs.load(SeqCst)), (Status::Pass, 2));
+}
+
+/// Its thread comes back when its time is over long since: whoever has come meanwhile goes on with a new run.
+#[test]
+fn a_check_that_comes_back_late_is_asked_anew_by_who_waits() {
+    let (begin, begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let mut holds = Some((begin, released));
+    let health = registry([Check::new("blocks", move || {
+        let holds = holds.take();
+        async move {
+            if let Some((begin, released)) = holds {
+                begin.send(()).expect("the test waits for it");
+                released.recv().expect("the test lets it go");
+            }
+            Ok::<_, String>(())
+        }
+    })
+    .timeout(60 * SECOND)
+    .ttl(Duration::ZERO)]);
+    let runtime = |paused| {
+        let builder = &mut tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(paused).build().expect("a runtime")
+    };
+    let blocked = {
+        let health = health.clone();
+        thread::spawn(move || runtime(false).block_on(health.report(Probe::Readiness)))
+    };
+    begun.recv().expect("the check has begun");
+    // Its clock runs ahead, and finds the time to be over.
+    let over = runtime(true).block_on(health.report(Probe::Readiness));
+    assert_eq!(over.status(), Status::Fail);
+    let anew = runtime(false).block_on(async {
+        let mut probe = std::pin::pin!(health.report(Probe::Readiness));
+        let first = std::future::poll_fn(|cx| Poll::Ready(probe.as_mut().poll(cx))).await;
+        assert!(first.is_pending(), "the run is away");
+        release.send(()).expect("the check waits for it");
+        probe.await
+    });
+    assert_eq!(anew.status(), Status::Pass);
+    assert_eq!(blocked.join().expect("the probe ends").status(), Status::Fail);
+}
+
+/// A probe that comes while another polls the run finds nothing to poll. If that other goes away then, with
+/// a wake that was meant for it, this one has to be told.
+#[tokio::test(start_paused = true)]
+async fn a_wake_is_not_lost_with_who_got_it() {
+    type Inside = Arc<Mutex<Option<Box<dyn FnMut() + Send>>>>;
+    let inside = Inside::default();
+    let (run, go) = (Arc::clone(&inside), Arc::<AtomicBool>::default());
+    let gone = Arc::clone(&go);
+    let health = registry([Check::new("db", move || {
+        let (run, gone) = (Arc::clone(&run), Arc::clone(&gone));
+        std::future::poll_fn(move |cx| {
+            if gone.load(SeqCst) {
+                return Poll::Ready(Ok::<_, String>(()));
+            }
+            cx.waker().wake_by_ref();
+            if let Some(mut meanwhile) = run.lock().expect("not poisoned").take() {
+                meanwhile();
+            }
+            Poll::Pending
+        })
+    })]);
+    let other = Arc::new(Mutex::new(spawn(health.report(Probe::Readiness))));
+    let comes = Arc::clone(&other);
+    *inside.lock().expect("not poisoned") = Some(Box::new(move || {
+        assert_pending!(comes.lock().expect("not poisoned").poll());
+    }));
+    let mut first = spawn(health.report(Probe::Readiness));
+    assert_pending!(first.poll());
+    assert!(first.is_woken());
+    let mut other = other.lock().expect("not poisoned");
+    assert!(!other.is_woken());
+    go.store(true, SeqCst);
+    drop(first);
+    assert!(other.is_woken());
+    assert_eq!(assert_ready!(other.poll()).status(), Status::Pass);
 }
 
 /// Many threads at once: no probe is lost, and no two runs overlap.

@@ -67,13 +67,14 @@ async fn told_to_it_fails_readiness_until_it_would_send_probes() {
     assert_eq!(circuit.state(), State::Open);
     assert_eq!(status(&health, Probe::Readiness).await, Status::Warn);
 
-    // The one probe that may be out at a time is out.
-    let probe = circuit.try_acquire().expect("a probe");
-    assert_eq!(circuit.state(), State::HalfOpen);
+    // While all its probes are out it refuses, for as long as they take.
+    let (one, two) =
+        (circuit.try_acquire().expect("a probe"), circuit.try_acquire().expect("another"));
+    assert_eq!((circuit.state(), circuit.explain().admits), (State::HalfOpen, false));
     assert_eq!(status(&health, Probe::Readiness).await, Status::Warn);
-    probe.settle(Outcome::Success);
+    one.settle(Outcome::Success);
     assert_eq!(status(&health, Probe::Readiness).await, Status::Warn);
-    settle(&circuit, Outcome::Success);
+    two.settle(Outcome::Success);
     assert_eq!(status(&health, Probe::Readiness).await, Status::Pass);
 
     circuit.force_open();
