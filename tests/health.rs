@@ -516,15 +516,14 @@ fn a_check_that_comes_back_late_is_asked_anew_by_who_waits() {
     // Its clock runs ahead, and finds the time to be over.
     let over = runtime(true).block_on(health.report(Probe::Readiness));
     assert_eq!(over.status(), Status::Fail);
-    let anew = runtime(false).block_on(async {
-        let mut probe = std::pin::pin!(health.report(Probe::Readiness));
-        let first = std::future::poll_fn(|cx| Poll::Ready(probe.as_mut().poll(cx))).await;
-        assert!(first.is_pending(), "the run is away");
-        release.send(()).expect("the check waits for it");
-        probe.await
-    });
-    assert_eq!(anew.status(), Status::Pass);
+    let runtime = runtime(false);
+    let _context = runtime.enter();
+    let mut probe = spawn(health.report(Probe::Readiness));
+    assert_pending!(probe.poll(), "the run is away");
+    release.send(()).expect("the check waits for it");
     assert_eq!(blocked.join().expect("the probe ends").status(), Status::Fail);
+    assert!(probe.is_woken());
+    assert_eq!(assert_ready!(probe.poll()).status(), Status::Pass);
 }
 
 /// A probe that comes while another polls the run finds nothing to poll. If that other goes away then, with
