@@ -43,6 +43,12 @@ pub(crate) fn wall_now() -> WallTime {
     WallTime::now()
 }
 
+/// The system's time since the beginning of 1970; zero before it. For people to read, never to decide by.
+#[cfg(feature = "http")]
+pub(crate) fn since_epoch() -> Duration {
+    wall_now().duration_since(WallTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The processor's time-stamp counter, calibrated by [`quanta`] against the system's clock.
 ///
 /// About half the cost of [`tokio_now`]; a policy that only compares times, as most do, makes no `Instant`

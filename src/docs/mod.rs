@@ -12,6 +12,10 @@
 //! | [testing] | how is a stack tested without waiting? |
 //! | [clients] | what is a failure of HTTP or gRPC, and when may it be tried again? |
 //! | [frameworks] | what does it look like with axum and reqwest? |
+#![cfg_attr(
+    feature = "http",
+    doc = "| [health] | when is a process alive, when is it ready, and how does it end? |"
+)]
 
 #[doc = include_str!("choosing.md")]
 pub mod choosing {}
@@ -44,3 +48,9 @@ pub mod frameworks {}
 // Its examples need reqwest and tonic: they are tested where those are, in `tests/wire`.
 #[cfg_attr(not(doctest), doc = include_str!("clients.md"))]
 pub mod clients {}
+
+// Its examples need axum: they are tested where that is, in `tests/wire`.
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+#[cfg_attr(not(doctest), doc = include_str!("health.md"))]
+pub mod health {}

@@ -6,6 +6,7 @@ mod classify;
 pub mod deadline;
 pub mod hold;
 mod idempotent;
+pub(crate) mod json;
 pub mod key;
 pub mod problem;
 pub mod rate_limit_fields;

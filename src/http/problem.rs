@@ -22,10 +22,11 @@
 //! `detail` is the refusal as a sentence. It begins with the name of the policy, which clients then see:
 //! for a name that says more than they should know, answer by a [`Shape`](super::Shape) of your own.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use http::StatusCode;
 
+use super::json::Quoted;
 use crate::error::Rejection;
 
 /// The value of `content-type`.
@@ -44,48 +45,30 @@ pub fn json(rejection: &Rejection, status: StatusCode) -> String {
         _ => None,
     };
     let mut json = String::with_capacity(256);
-    json.push('{');
-    if let Some((uri, _)) = of_quotas {
-        json.push_str("\"type\":");
-        push_string(&mut json, uri);
-        json.push(',');
-    }
-    if let Some(title) = of_quotas.map(|(_, title)| title).or(status.canonical_reason()) {
-        json.push_str("\"title\":");
-        push_string(&mut json, title);
-        json.push(',');
-    }
-    json.push_str("\"status\":");
-    json.push_str(status.as_str());
-    json.push_str(",\"detail\":");
-    push_string(&mut json, &rejection.to_string());
-    if of_quotas.is_some() {
-        json.push_str(",\"violated-policies\":[");
-        push_string(&mut json, rejection.policy());
-        json.push(']');
-    }
-    json.push('}');
+    // Nothing that is written to a string fails.
+    let _ = write_json(&mut json, rejection, status, of_quotas);
     json
 }
 
-/// A string of JSON (RFC 8259): what stands in it may be anything.
-fn push_string(json: &mut String, text: &str) {
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            c if c < ' ' => {
-                // Nothing that is written to a string fails.
-                let _ = write!(json, "\\u{:04x}", u32::from(c));
-            }
-            c => json.push(c),
-        }
+fn write_json(
+    json: &mut String,
+    rejection: &Rejection,
+    status: StatusCode,
+    of_quotas: Option<(&str, &str)>,
+) -> fmt::Result {
+    json.write_char('{')?;
+    if let Some((uri, _)) = of_quotas {
+        write!(json, "\"type\":{},", Quoted(uri))?;
     }
-    json.push('"');
+    if let Some(title) = of_quotas.map(|(_, title)| title).or(status.canonical_reason()) {
+        write!(json, "\"title\":{},", Quoted(title))?;
+    }
+    let detail = rejection.to_string();
+    write!(json, "\"status\":{},\"detail\":{}", status.as_str(), Quoted(&detail))?;
+    if of_quotas.is_some() {
+        write!(json, ",\"violated-policies\":[{}]", Quoted(rejection.policy()))?;
+    }
+    json.write_char('}')
 }
 
 #[cfg(test)]

@@ -4,3 +4,8 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../../src/docs/clients.md")]
 struct Clients;
+
+/// The page on health, whose examples need what this package has.
+#[cfg(doctest)]
+#[doc = include_str!("../../../src/docs/health.md")]
+struct Health;
