@@ -31,6 +31,7 @@ pub mod cancellation {}
 pub mod readiness {}
 
 #[doc = include_str!("telemetry.md")]
+#[doc = include_str!("metrics.md")]
 pub mod telemetry {}
 
 #[doc = include_str!("testing.md")]

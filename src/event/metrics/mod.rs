@@ -48,71 +48,9 @@ use crate::error::{PolicyKind, Reason};
 /// # }
 /// ```
 ///
-/// # Metrics
+#[doc = include_str!("../../docs/metrics.md")]
 ///
-/// Labels are the policy's name and words of enums: never a key, a path or an address. In the last column
-/// stands what a metric is made of: events, or samples.
-///
-/// | metric | labels besides `name` | kind | from |
-/// |---|---|---|---|
-/// | `portcullis.rejections` | `kind`, `reason`, `shadow` | counter | events of every kind of policy |
-/// | `portcullis.breaker.calls` | `outcome`: `success`, `failure`, `ignored`, `cancelled`, `rejected`; `shadow` | counter | events |
-/// | `portcullis.breaker.slow_calls` | | counter | events |
-/// | `portcullis.breaker.transitions` | `from`, `to` | counter | events |
-/// | `portcullis.breaker.state` | `state` | gauge, 0 or 1 | events and samples |
-/// | `portcullis.breaker.failure_rate`, `.slow_call_rate`, `.window_calls` | | gauge | samples |
-/// | `portcullis.breaker.keys` | | gauge | [`sample_circuits`](Self::sample_circuits) |
-/// | `portcullis.breaker.evictions`, `.untracked` | | counter | events |
-/// | `portcullis.limiter.requests` | `outcome`: `allowed`, `limited` | counter | events |
-/// | `portcullis.limiter.queued` | | gauge | events |
-/// | `portcullis.limiter.wait.duration` | | histogram, s | events |
-/// | `portcullis.limiter.tokens`, `.keys` | | gauge | samples |
-/// | `portcullis.limiter.evictions` | | counter | samples |
-/// | `portcullis.limiter.untracked` | | counter | events |
-/// | `portcullis.bulkhead.calls` | `outcome`: `admitted`, `rejected` | counter | events |
-/// | `portcullis.bulkhead.in_flight`, `.queued` | | gauge | events |
-/// | `portcullis.bulkhead.limit` | | gauge | samples |
-/// | `portcullis.bulkhead.wait.duration` | | histogram, s | events |
-/// | `portcullis.bulkhead.rejections` | `reason`: `full`, `queue_timeout`, `deadline_too_short` | counter | events |
-/// | `portcullis.retry.calls` | `outcome`: `first_try`, `after_retry`, `exhausted`, `not_retryable`, `budget_exhausted`, `deadline`, `told_to_stop`, `hint_too_long`, `not_replayable`, `nested`, `cancelled`, `shadow` | counter | events |
-/// | `portcullis.retry.attempts` | | counter | events |
-/// | `portcullis.retry.delay` | | histogram, s | events |
-/// | `portcullis.retry.skipped` | `reason`: `budget_exhausted`, `deadline`, `told_to_stop`, `hint_too_long`, `not_replayable`, `nested`, `shadow` | counter | events |
-/// | `portcullis.retry.budget_tokens` | | gauge | samples |
-/// | `portcullis.timeout.calls` | `outcome`: `in_time`, `timeout`, `deadline_too_short`; `shadow` | counter | events |
-/// | `portcullis.fallback.calls` | `outcome`: `value`, `function`, `service`, `last_good`, `unanswered`; `shadow` | counter | events |
-/// | `portcullis.fallback.keys` | | gauge | samples |
-/// | `portcullis.fallback.evictions` | | counter | events |
-/// | `portcullis.catch_panic.panics` | `shadow` | counter | events |
-///
-/// * `shadow` is `"true"` for what a policy in shadow would have done and did not: filter by `"false"` for
-///   what was done. A call that a circuit or a rate limit in shadow lets through is counted as that and
-///   then as any other call as well; one that a bulkhead lets through without a slot only as that.
-/// * A dropped call is `cancelled`, unless its circuit counts the drop as a failure: then it is a `failure`.
-/// * `portcullis.breaker.state` is there from the first transition or sample on. Circuits by key have no
-///   one state: for them it says how many are in each, and is set by
-///   [`sample_circuits`](Self::sample_circuits) alone.
-/// * Calls over attempts of a retry, `portcullis.retry.attempts` ÷ the sum of `portcullis.retry.calls`, is
-///   its amplification: both count when a call ends.
-/// * Gauges that are made from events go up and down with each call, and are right again whatever became of
-///   it, if the observer was there from the policy's first call on. A policy's name should be its own: two
-///   circuits of one name share one state.
-///
-/// # Exporters
-///
-/// `metrics-exporter-prometheus` writes `_` for `.`. Have it follow Prometheus' conventions too, which add
-/// `_total` to counters and `_seconds` to durations (`portcullis_breaker_calls_total`,
-/// `portcullis_bulkhead_wait_duration_seconds`), and name the buckets of histograms, which it makes summaries
-/// of otherwise:
-///
-/// ```text
-/// PrometheusBuilder::new()
-///     .with_recommended_naming(true)
-///     .set_buckets(&MetricsObserver::BUCKETS)?
-///     .install_recorder()?
-/// ```
-///
-/// # Cost
+/// ## Cost
 ///
 /// The metrics of a policy are registered when its first event comes, a rare one's when it is first needed,
 /// and kept: from then on an event finds them without a lock and allocates nothing. Where the recorder
