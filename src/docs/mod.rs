@@ -8,7 +8,7 @@
 //! | [sharing] | which calls share a circuit, a limit, a budget? |
 //! | [cancellation] | what becomes of a call that is dropped? |
 //! | [readiness] | what does `poll_ready` promise, and where are calls refused? |
-//! | [telemetry] | what can be seen of a policy, and what does it cost? |
+//! | [telemetry] | what can be seen of a policy, which metrics are there, and what does it cost? |
 //! | [testing] | how is a stack tested without waiting? |
 //! | [frameworks] | what does it look like with axum and reqwest? |
 
