@@ -9,7 +9,8 @@ use crate::{
 
 impl MetricsObserver {
     /// Reads what no event says from every policy of the registry: limits, keys, tokens, and the rates in
-    /// circuits' windows. Also sets circuits' states, so that one that has never changed shows its own. For
+    /// circuits' windows. Also sets circuits' states, so that one that has never changed shows its own; and
+    /// registers what usually happens under each policy, so that it is there, at zero, before it does. For
     /// the moment before metrics are scraped, or every few seconds, as an exporter's upkeep runs.
     ///
     /// It takes a snapshot of each policy, and may be called from several threads.
@@ -30,8 +31,9 @@ impl MetricsObserver {
             PolicySnapshot::Bulkhead(found) => of.bulkhead(name).sampled(&found),
             PolicySnapshot::Retry(found) => of.retry(name).sampled(&found),
             PolicySnapshot::Fallback(found) => of.fallback(name).sampled(&found),
-            // Events say everything of these.
-            PolicySnapshot::Timeout(_) | PolicySnapshot::CatchPanic(_) => {}
+            // Events say everything of these; but what is registered is seen before there is one.
+            PolicySnapshot::Timeout(_) => _ = of.timeout(name),
+            PolicySnapshot::CatchPanic(_) => _ = of.guard(name),
         }
     }
 
