@@ -103,10 +103,13 @@ struct Place {
     family: Option<String>,
 }
 
+/// Names and values.
+type Labels = Vec<(String, String)>;
+
 #[derive(Debug)]
 struct Sample {
     name: String,
-    labels: Vec<(String, String)>,
+    labels: Labels,
     value: f64,
 }
 
@@ -130,8 +133,8 @@ impl Sample {
 }
 
 /// Labels up to the closing brace, and what comes after it.
-fn labels(mut rest: &str) -> Result<(Vec<(String, String)>, &str), String> {
-    let mut labels: Vec<(String, String)> = Vec::new();
+fn labels(mut rest: &str) -> Result<(Labels, &str), String> {
+    let mut labels = Labels::new();
     loop {
         let (name, after) = rest.split_once("=\"").ok_or("a label without a value")?;
         let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
