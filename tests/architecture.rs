@@ -221,7 +221,7 @@ fn the_mechanisms_know_no_policy() {
         ("guard", &["error", "event", "sync"]),
         ("clock", &["policy"]),
         ("deadline", &["ambient", "clock"]),
-        ("event", &["error", "outcome", "policy"]),
+        ("event", &["error", "outcome", "policy", "registry", "sync"]),
         ("options", &["clock", "event"]),
     ];
     for file in files() {

@@ -8,7 +8,7 @@
 //! | [sharing] | which calls share a circuit, a limit, a budget? |
 //! | [cancellation] | what becomes of a call that is dropped? |
 //! | [readiness] | what does `poll_ready` promise, and where are calls refused? |
-//! | [telemetry] | what can be seen of a policy, and what does it cost? |
+//! | [telemetry] | what can be seen of a policy, which metrics are there, and what does it cost? |
 //! | [testing] | how is a stack tested without waiting? |
 //! | [clients] | what is a failure of HTTP or gRPC, and when may it be tried again? |
 //! | [frameworks] | what does it look like with axum and reqwest? |
@@ -36,6 +36,7 @@ pub mod cancellation {}
 pub mod readiness {}
 
 #[doc = include_str!("telemetry.md")]
+#[doc = include_str!("metrics.md")]
 pub mod telemetry {}
 
 #[doc = include_str!("testing.md")]

@@ -41,7 +41,7 @@ macro_rules! debug_of {
 /// A flood of refusals stays at DEBUG, so that it does not become a flood of log lines.
 pub(super) fn emit(event: &Event) {
     match *event {
-        Event::Transition { policy, transition: t } => {
+        Event::Transition { policy, transition: t, .. } => {
             macro_rules! emit {
                 ($level:ident) => {
                     tracing::$level!(
@@ -119,6 +119,11 @@ pub(super) fn emit(event: &Event) {
                 "portcullis.source" = source.as_str(),
                 "portcullis.shadow" = true,
             },
+            "{event}"
+        ),
+        Event::Unanswered { policy } => tracing::debug!(
+            target: "portcullis::fallback",
+            { "portcullis.policy" = policy },
             "{event}"
         ),
         // One per call or more: those are for metrics.
