@@ -31,6 +31,24 @@ fn read_tokio() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// The time of day, which headers name where they name a date.
+#[cfg(feature = "http")]
+pub(crate) type WallTime = std::time::SystemTime;
+
+/// The time of day. It can jump, so that it serves to understand a date that another machine wrote, and
+/// for nothing else.
+#[cfg(feature = "http")]
+pub(crate) fn wall_now() -> WallTime {
+    #[expect(clippy::disallowed_methods, reason = "this file is the one that reads time")]
+    WallTime::now()
+}
+
+/// The system's time since the beginning of 1970; zero before it. For people to read, never to decide by.
+#[cfg(feature = "http")]
+pub(crate) fn since_epoch() -> Duration {
+    wall_now().duration_since(WallTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The processor's time-stamp counter, calibrated by [`quanta`] against the system's clock.
 ///
 /// About half the cost of [`tokio_now`]; a policy that only compares times, as most do, makes no `Instant`

@@ -108,10 +108,16 @@ impl<Res, Err: CarryRejection> Classify<Res, Err> for DefaultClassifier {
     fn classify(&self, result: &Result<Res, Err>) -> Outcome {
         match result {
             Ok(_) => Outcome::Success,
-            Err(error) => match error.rejection() {
-                Some(rejection) if !rejection.attempted() => Outcome::Ignored,
-                _ => Outcome::Failure,
-            },
+            Err(error) => of_error(error),
         }
+    }
+}
+
+/// What an error means by default.
+#[inline]
+pub(crate) fn of_error<E: CarryRejection>(error: &E) -> Outcome {
+    match error.rejection() {
+        Some(rejection) if !rejection.attempted() => Outcome::Ignored,
+        _ => Outcome::Failure,
     }
 }

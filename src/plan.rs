@@ -55,6 +55,9 @@ pub(crate) enum Part {
     CatchPanic {
         name: &'static str,
     },
+    /// Turns refusals into answers.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "its layer is one of HTTP's"))]
+    Respond,
 }
 
 impl Part {
@@ -81,6 +84,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, name) = match self {
             Self::ErrorLayer => return f.write_str("error layer"),
+            Self::Respond => return f.write_str("respond layer"),
             Self::CircuitBreaker { name, .. } => ("circuit breaker", name),
             Self::RateLimit { name, .. } => ("rate limit", name),
             Self::Bulkhead { name, .. } => ("bulkhead", name),

@@ -198,7 +198,7 @@ impl Registry {
     }
 
     /// Handles of all of them.
-    fn all(&self) -> Vec<Arc<dyn Managed>> {
+    pub(crate) fn all(&self) -> Vec<Arc<dyn Managed>> {
         self.handles.lock().values().map(|entry| entry.managed.clone()).collect()
     }
 }

@@ -4,6 +4,9 @@
 //! refused) is not a cost per call.
 #![allow(clippy::unwrap_used, reason = "a test may panic, and picks any instant to begin with")]
 
+#[cfg(feature = "http")]
+#[path = "allocations/respond.rs"]
+mod respond;
 #[path = "allocations/stack.rs"]
 mod stack;
 #[path = "allocations/timeout.rs"]

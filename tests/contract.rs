@@ -16,6 +16,9 @@ mod drops;
 mod every_layer;
 #[path = "contract/fallback.rs"]
 mod fallback;
+#[cfg(feature = "http")]
+#[path = "contract/held.rs"]
+mod held;
 #[path = "contract/keyed.rs"]
 mod keyed;
 #[path = "contract/neighbours.rs"]
@@ -32,6 +35,8 @@ use portcullis::{
     PanicGuard, QueuedBulkheadLayer, RateLimitConfig, RateLimitLayer, RetryConfig, RetryLayer,
     TimeLimit, TimeoutConfig, WaitingRateLimitLayer, Waits, stack,
 };
+#[cfg(feature = "http")]
+use portcullis::{Rejection, http::RespondLayer};
 use support::Ask;
 
 // One line adds a layer. A layer that readies a clone inside its future says so.
@@ -62,6 +67,16 @@ contract!(bulkhead, || {
 });
 contract!(queued_bulkhead, || {
     QueuedBulkheadLayer::new(BulkheadConfig::new("contract", 1).queue(1)).expect("a valid config")
+});
+
+// Between two that make a response of HTTP's from the strict service's and back.
+#[cfg(feature = "http")]
+contract!(respond, || {
+    tower::ServiceBuilder::new()
+        .map_response(http::Response::into_body)
+        .layer(RespondLayer::with(|_: &Rejection| http::Response::new(support::Answered)))
+        .map_response(http::Response::new)
+        .into_inner()
 });
 
 contract!(timeout, || TimeLimit::new(within(60)).expect("a valid config").layer());

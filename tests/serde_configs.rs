@@ -1,7 +1,7 @@
 //! Configurations as files hold them: every field of every one, what is left out, what is refused and in
 //! which words, and that whatever is written is read as the same. What JSON of any kind does is in
 //! `serde_configs/any.rs`; TOML, and a reload under live traffic, in `tests/wire/tests/config_file.rs`.
-#![cfg(feature = "serde")]
+#![cfg(all(feature = "http", feature = "serde"))]
 
 #[path = "serde_configs/any.rs"]
 mod any;
@@ -71,6 +71,24 @@ macro_rules! every {
             HintMode: r#"{"within": "5s"}"#, r#""exact""#;
             BudgetUse: r#"{"max_tokens": 100, "ratio": 0.1}"#, r#""none""#;
             BudgetConfig: r#"{"ratio": 0.1, "per_second": 2.5, "ttl": "30s"}"#, r#"{}"#;
+            BodyTimeoutConfig:
+                r#"{"name": "files", "idle": "none", "total": "10m", "until_deadline": true}"#,
+                r#"{"name": "files", "idle": "15s"}"#;
+            DeadlineConfig:
+                r#"{"name": "api", "headers": ["grpc_timeout", {"seconds": "x-timeout"}],
+                    "max": "30s", "margin": "5ms", "min_remaining": "20ms"}"#,
+                r#"{"name": "api", "headers": ["grpc_timeout"]}"#;
+            ForwardDeadlineConfig:
+                r#"{"name": "api", "headers": [{"millis": "x-timeout-ms"}], "margin": "1ms"}"#,
+                r#"{"name": "api", "headers": ["grpc_timeout"]}"#;
+            DeadlineHeader: r#"{"millis": "x-timeout-ms"}"#, r#""grpc_timeout""#;
+            ClientIp:
+                r#"{"trusted": {"networks": ["10.0.0.0/8", "fd00::/8"]},
+                    "header": {"single": "cf-connecting-ip"}, "ipv4_prefix": 24,
+                    "ipv6_prefix": 56}"#,
+                r#"{"trusted": "nobody"}"#;
+            TrustedHops: r#"{"count": 2}"#, r#""nobody""#;
+            ClientHeader: r#"{"single": "x-real-ip"}"#, r#""x_forwarded_for""#;
             FallbackConfig: r#"{"name": "prices"}"#, r#"{}"#;
             LastGoodConfig:
                 r#"{"name": "prices", "max_age": "5m", "max_keys": 100}"#,
@@ -103,6 +121,11 @@ use every;
 
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// Whether two values are the same, also of what cannot be compared because there is a function in it.
+fn shown(value: &impl Debug) -> String {
+    format!("{value:?}")
 }
 
 #[track_caller]

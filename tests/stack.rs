@@ -24,6 +24,8 @@ mod errors_apart;
 mod facts;
 #[path = "stack/full.rs"]
 mod full;
+#[path = "stack/responding.rs"]
+mod responding;
 #[path = "stack/rules.rs"]
 mod rules;
 #[path = "stack/rules_of_numbers.rs"]

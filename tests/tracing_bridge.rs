@@ -14,8 +14,9 @@ use std::{
 };
 
 use portcullis::{
-    CatchPanicConfig, Circuit, CircuitBreakerConfig, Circuits, Command, Error, Event, HalfOpen,
-    KeyedCircuitBreakerLayer, LastGood, LastGoodConfig, Options, Outcome, PanicGuard, Sleep, State,
+    Backoff, Bulkhead, BulkheadConfig, CatchPanicConfig, Circuit, CircuitBreakerConfig, Circuits,
+    Command, Error, Event, HalfOpen, KeyedCircuitBreakerLayer, LastGood, LastGoodConfig, Options,
+    Outcome, PanicGuard, RateLimitConfig, RateLimiter, RetryConfig, RetryPolicy, Sleep, State,
     TimeLimit, TimeoutConfig,
 };
 use tokio::time::advance;
@@ -245,6 +246,68 @@ async fn fallbacks_are_told_at_debug() {
     told("prices: fell back on the last good answer, 1s old", None);
     answers.shadow();
     told("prices: would fall back on the last good answer, 1s old", Some("true"));
+    answers.enable();
+    assert!(answers.call(2, || Err(())).is_err());
+    let [Line { level, target, fields: found }] = &lines()[..] else { panic!("not one line") };
+    let text = "prices: there was nothing to fall back on";
+    let expected = fields([("message", text), ("portcullis.policy", "prices")]);
+    assert_eq!((*level, target.as_str(), found), (Level::DEBUG, "portcullis::fallback", &expected));
+}
+
+/// Each kind of policy has a target of its own, and each refusal says who refused, and why.
+#[tokio::test(start_paused = true)]
+async fn refusals_and_would_be_refusals_of_every_kind_have_their_target_and_fields() {
+    listen(LevelFilter::TRACE);
+    let bulkhead = Bulkhead::new(BulkheadConfig::new("pool", 1)).expect("a valid config");
+    let _busy = bulkhead.try_acquire().expect("a slot");
+    let limit = RateLimitConfig::per_second("api", 1).burst(1);
+    let limiter = RateLimiter::new(limit).expect("a valid config");
+    limiter.try_acquire().expect("a token");
+    assert!(lines().is_empty(), "calls that are let in are for metrics");
+    let told = |target: &str, policy: &str, reason: &str, shadow: bool| {
+        let [Line { level, target: at, fields: found }] = &lines()[..] else {
+            panic!("not one line")
+        };
+        assert_eq!((*level, at.as_str()), (Level::DEBUG, target));
+        let mut found = found.clone();
+        assert!(found.remove("message").is_some_and(|text| text.contains(policy)));
+        let mut expected = fields([("portcullis.policy", policy), ("error.type", reason)]);
+        expected.extend(shadow.then(|| ("portcullis.shadow", "true".to_owned())));
+        assert_eq!(found, expected);
+    };
+    assert!(bulkhead.try_acquire().is_err());
+    told("portcullis::bulkhead", "pool", "bulkhead_full", false);
+    assert!(limiter.try_acquire().is_err());
+    told("portcullis::rate_limit", "api", "rate_limited", false);
+    bulkhead.shadow();
+    limiter.shadow();
+    assert!(bulkhead.try_acquire().is_ok());
+    told("portcullis::bulkhead", "pool", "bulkhead_full", true);
+    assert!(limiter.try_acquire().is_ok());
+    told("portcullis::rate_limit", "api", "rate_limited", true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_told_at_debug_with_their_attempt() {
+    listen(LevelFilter::TRACE);
+    let config = RetryConfig::new("db").attempts(2).backoff(Backoff::constant(SECOND)).seed(1);
+    let retry = RetryPolicy::new(config).expect("a valid config");
+    let answer = retry.run(|| async { Ok::<_, Error<()>>(()) }).await;
+    assert!(answer.is_ok() && lines().is_empty(), "a first try that succeeds is every call");
+    let answer = retry.run(|| async { Err::<(), _>(Error::Inner(())) }).await;
+    assert!(answer.is_err());
+    let [retrying, ended] = &lines()[..] else { panic!("not two lines") };
+    for line in [retrying, ended] {
+        assert_eq!((line.level, line.target.as_str()), (Level::DEBUG, "portcullis::retry"));
+        assert_eq!(line.fields["portcullis.policy"], "db");
+        assert_eq!(line.fields["retry.attempt"], "2");
+    }
+    assert!(!retrying.fields.contains_key("portcullis.end"));
+    assert_eq!(ended.fields["portcullis.end"], "attempts_exhausted");
+    let message = "db: ended after 2 attempts: attempts_exhausted";
+    assert_eq!(ended.fields["message"], message);
+    let names: Vec<&str> = ended.fields.keys().copied().collect();
+    assert_eq!(names, ["message", "portcullis.end", "portcullis.policy", "retry.attempt"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -143,7 +143,7 @@ pin_project! {
     /// The response future of [`Bulkheaded`]. Dropping it gives the slot back.
     pub struct ResponseFuture<F> {
         #[pin]
-        guarded: Guarded<F, Held<CallRef>>,
+        pub(super) guarded: Guarded<F, Held<CallRef>>,
     }
 }
 

@@ -88,7 +88,8 @@
 //!    nobody away; nobody joins it until it is shorter. **A higher limit** lets in those who wait, at once.
 //!    Another `max_wait` holds for those who come from then on.
 //! 6. **When a slot is free again**: when the response future resolves, with an answer or an error, when it
-//!    is dropped, or when a panic leaves the service. The body of a response is not covered.
+//!    is dropped, or when a panic leaves the service. The body of a response is covered with feature `http`, by
+//!    `hold_body()` of either layer.
 //! 7. **No `retry_after`**: nobody knows when a call will leave.
 //!
 //! # Commands
@@ -157,6 +158,8 @@
 
 mod core;
 mod handle;
+#[cfg(feature = "http")]
+mod held;
 mod layer;
 mod permit;
 mod queued;
@@ -165,6 +168,8 @@ mod wait;
 #[cfg(doc)]
 use crate::policy::bulkhead::BulkheadConfig;
 
+#[cfg(feature = "http")]
+pub(crate) use self::held::HeldSlot;
 pub use self::{
     handle::Bulkhead,
     layer::{BulkheadLayer, Bulkheaded, ResponseFuture},

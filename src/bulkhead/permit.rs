@@ -18,6 +18,11 @@ impl<R: Deref<Target = Core>> Held<R> {
     pub(super) const fn nothing() -> Self {
         Self(None)
     }
+
+    #[cfg(feature = "http")]
+    pub(super) const fn is_slot(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 impl<R: Deref<Target = Core>> Drop for Held<R> {

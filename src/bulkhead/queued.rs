@@ -133,7 +133,7 @@ pin_project! {
     /// The response future of [`QueuedBulkhead`]. Dropping it gives up the place in the queue, or the slot.
     pub struct QueuedResponseFuture<S, Req, F> {
         #[pin]
-        waiting: WaitingFuture<S, Req, F, Held<CallRef>, Wait<CallRef>>,
+        pub(super) waiting: WaitingFuture<S, Req, F, Held<CallRef>, Wait<CallRef>>,
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) type References = sync::reference::References<super::Circuit, Core>;
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) name: &'static str,
+    /// Whether others share the name.
+    keyed: bool,
     pub(super) breaker: Breaker,
     pub(super) clock: Clock,
     pub(super) observers: Observers,
@@ -48,12 +50,18 @@ impl Core {
         let (clock, now) = clock.start();
         Self {
             name: config.name,
+            keyed: false,
             breaker: Breaker::from_valid(config, now),
             clock,
             observers,
             parking: Parking::default(),
             watch: OnceLock::new(),
         }
+    }
+
+    /// One of many by key.
+    pub(super) fn of_key(config: Arc<CircuitBreakerConfig>, options: Options) -> Self {
+        Self { keyed: true, ..Self::new(config, options) }
     }
 
     /// Leave for a call that cannot be dropped, while nobody listens and nothing needs a thought.
@@ -140,7 +148,7 @@ impl Core {
     pub(super) fn settle(&self, permit: Permit, outcome: Outcome, hint: Option<Duration>) {
         if self.observers.listen_to_calls() {
             self.settle_specially(permit, outcome, hint, true);
-        } else if !self.breaker.settles_plainly(&permit, outcome, self.clock) {
+        } else if !self.breaker.settles_plainly(&permit, outcome, &self.clock) {
             self.settle_specially(permit, outcome, hint, false);
         }
     }
@@ -158,6 +166,14 @@ impl Core {
             self.observers.tell_of_call(|| Event::Settled { policy: self.name, outcome, slow });
         }
         self.after();
+    }
+
+    /// Takes the beginning of an answer that is not whole yet.
+    #[cfg(feature = "http")]
+    pub(super) fn answered(&self, permit: Permit) -> Permit {
+        let permit = self.breaker.answered(permit, self.clock);
+        self.after();
+        permit
     }
 
     /// Takes the drop of a call.
@@ -195,7 +211,11 @@ impl Core {
         self.breaker.deliver(|transition| {
             // Also for those whose transition is told here, and who find no news any more.
             self.show_period();
-            self.observers.tell(|| Event::Transition { policy: self.name, transition });
+            self.observers.tell(|| Event::Transition {
+                policy: self.name,
+                keyed: self.keyed,
+                transition,
+            });
         });
     }
 

@@ -160,7 +160,7 @@ pin_project! {
     /// slot back.
     pub struct ResponseFuture<F, C = DefaultClassifier> {
         #[pin]
-        guarded: Guarded<F, Held<C, CallRef>>,
+        pub(super) guarded: Guarded<F, Held<C, CallRef>>,
     }
 }
 

@@ -170,6 +170,8 @@
 
 mod core;
 mod handle;
+#[cfg(feature = "http")]
+mod held;
 mod keyed;
 mod layer;
 mod permit;
@@ -178,6 +180,8 @@ mod watch;
 #[cfg(doc)]
 use crate::policy::breaker::config::{CircuitBreakerConfig, HalfOpen, Sleep};
 
+#[cfg(feature = "http")]
+pub(crate) use self::held::Unended;
 pub use self::{
     handle::{Circuit, Run},
     keyed::{

@@ -39,10 +39,10 @@ pub(super) fn hint<T, E>(
 /// A permit in the hands of one call, with the classifier that judges its result and what keeps the
 /// circuit alive. Dropping it abandons the call.
 pub(super) struct Held<C, R: Deref<Target = Core> = CoreRef> {
-    core: R,
-    classify: C,
+    pub(super) core: R,
+    pub(super) classify: C,
     /// There until it is given back.
-    permit: Option<breaker::Permit>,
+    pub(super) permit: Option<breaker::Permit>,
 }
 
 impl<C, R: Deref<Target = Core>> Held<C, R> {

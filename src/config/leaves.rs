@@ -4,10 +4,12 @@ use std::{borrow::Cow, time::Duration};
 
 use serde::{
     Serializer,
-    de::{Error, MapAccess},
+    de::{Error, MapAccess, SeqAccess},
 };
 
 use super::{Entries, NONE, Place, Scalar, Value, duration, must, public};
+#[cfg(feature = "http")]
+use super::{Seed, Shown};
 use crate::{
     error::intern,
     policy::{bucket::keyed::AtCap, bulkhead::QueueOrder},
@@ -48,6 +50,7 @@ macro_rules! whole {
 }
 
 whole! {
+    u8, "a whole number in 0..=255";
     u32, "a whole number in 0..=4294967295";
     u64, "a whole number, zero or more";
     usize, "a whole number, zero or more";
@@ -121,6 +124,10 @@ impl<T: Value> Value for Option<T> {
         T::of_table(table, at).map(Some)
     }
 
+    fn of_list<'de, A: SeqAccess<'de>>(list: A, at: Place) -> Result<Self, A::Error> {
+        T::of_list(list, at).map(Some)
+    }
+
     fn absent() -> Option<Self> {
         Some(None)
     }
@@ -147,6 +154,10 @@ impl<T: Value> Value for Auto<T> {
         T::of_table(table, at).map(|value| Self(Some(value)))
     }
 
+    fn of_list<'de, A: SeqAccess<'de>>(list: A, at: Place) -> Result<Self, A::Error> {
+        T::of_list(list, at).map(|value| Self(Some(value)))
+    }
+
     fn absent() -> Option<Self> {
         Some(Self(None))
     }
@@ -156,6 +167,39 @@ impl<T: Value> Value for Auto<T> {
             Some(value) => value.write(serializer),
             None => serializer.serialize_none(),
         }
+    }
+}
+
+#[cfg(feature = "http")]
+impl Value for String {
+    const NEEDS: &'static str = "a text";
+
+    fn of(scalar: Scalar<'_>) -> Result<Self, Cow<'static, str>> {
+        match scalar {
+            Scalar::Text(text) => Ok(text.to_owned()),
+            _ => Err(must::<Self>()),
+        }
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+#[cfg(feature = "http")]
+impl<T: Value> Value for Vec<T> {
+    const NEEDS: &'static str = "a list";
+
+    fn of_list<'de, A: SeqAccess<'de>>(mut list: A, at: Place) -> Result<Self, A::Error> {
+        let mut all = Self::new();
+        while let Some(one) = list.next_element_seed(Seed::at(at))? {
+            all.push(one);
+        }
+        Ok(all)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Shown))
     }
 }
 

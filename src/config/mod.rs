@@ -10,6 +10,8 @@
 
 mod choices;
 mod duration;
+#[cfg(feature = "http")]
+mod http;
 mod leaves;
 mod tables;
 
@@ -17,7 +19,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Serialize, Serializer,
-    de::{DeserializeSeed, Deserializer, Error, MapAccess, Unexpected, Visitor},
+    de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor},
 };
 
 use crate::error::ConfigError;
@@ -41,6 +43,11 @@ trait Value: Sized {
     /// From a table.
     fn of_table<'de, A: MapAccess<'de>>(_: Entries<A>, at: Place) -> Result<Self, A::Error> {
         Err(A::Error::invalid_type(Unexpected::Map, &Seed::<Self>::at(at)))
+    }
+
+    /// From a list.
+    fn of_list<'de, A: SeqAccess<'de>>(_: A, at: Place) -> Result<Self, A::Error> {
+        Err(A::Error::invalid_type(Unexpected::Seq, &Seed::<Self>::at(at)))
     }
 
     /// From a `null`.
@@ -161,6 +168,10 @@ impl<'de, T: Value> Visitor<'de> for Seed<T> {
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
         deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<T, A::Error> {
+        T::of_list(list, self.at)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {

@@ -11,6 +11,7 @@ use super::{Entries, Place, Value, leaves::Auto, needed, public, read_table, wri
 use crate::{
     error::ConfigError,
     policy::{
+        body_timeout::config::BodyTimeoutConfig,
         breaker::config::{CircuitBreakerConfig, Hung, Sleep},
         bucket::config::RateLimitConfig,
         bulkhead::BulkheadConfig,
@@ -63,6 +64,8 @@ macro_rules! tables {
         public! { $name })+
     };
 }
+#[cfg(feature = "http")]
+pub(super) use tables;
 
 tables! {
     CircuitBreakerConfig, "CircuitBreakerConfig", "", "the table of a circuit breaker":
@@ -101,6 +104,9 @@ tables! {
     FallbackConfig, "FallbackConfig", "", "the table of a fallback":
         needs [] may [name] auto []
         begins Self::default(), ends |config| config.validate().map(|()| config);
+    BodyTimeoutConfig, "BodyTimeoutConfig", "", "the table of a timeout for bodies":
+        needs [name idle] may [total until_deadline] auto []
+        begins idle_for(name, idle), ends |config| config.validate().map(|()| config);
     LastGoodConfig, "LastGoodConfig", "", "the table of last good answers":
         needs [name max_age] may [max_keys] auto []
         begins Self::new(name, max_age), ends |config| config.validate().map(|()| config);
@@ -118,6 +124,12 @@ tables! {
 fn limited(name: &'static str, limit: Option<Duration>) -> TimeoutConfig {
     let mut config = TimeoutConfig::per_request(name);
     config.limit = limit;
+    config
+}
+
+fn idle_for(name: &'static str, idle: Option<Duration>) -> BodyTimeoutConfig {
+    let mut config = BodyTimeoutConfig::new(name, Duration::MAX);
+    config.idle = idle;
     config
 }
 

@@ -8,10 +8,15 @@
 //! | [sharing] | which calls share a circuit, a limit, a budget? |
 //! | [cancellation] | what becomes of a call that is dropped? |
 //! | [readiness] | what does `poll_ready` promise, and where are calls refused? |
-//! | [telemetry] | what can be seen of a policy, and what does it cost? |
+//! | [telemetry] | what can be seen of a policy, which metrics are there, and what does it cost? |
 //! | [testing] | how is a stack tested without waiting? |
+//! | [clients] | what is a failure of HTTP or gRPC, and when may it be tried again? |
 //! | [configuration] | how does a file set all of this? |
 //! | [frameworks] | what does it look like with axum and reqwest? |
+#![cfg_attr(
+    feature = "http",
+    doc = "| [health] | when is a process alive, when is it ready, and how does it end? |"
+)]
 
 #[doc = include_str!("choosing.md")]
 pub mod choosing {}
@@ -32,6 +37,7 @@ pub mod cancellation {}
 pub mod readiness {}
 
 #[doc = include_str!("telemetry.md")]
+#[doc = include_str!("metrics.md")]
 pub mod telemetry {}
 
 #[doc = include_str!("testing.md")]
@@ -44,3 +50,13 @@ pub mod configuration {}
 // Its examples need axum and reqwest: they are tested where those are, in `tests/stacks`.
 #[cfg_attr(not(doctest), doc = include_str!("frameworks.md"))]
 pub mod frameworks {}
+
+// Its examples need reqwest and tonic: they are tested where those are, in `tests/wire`.
+#[cfg_attr(not(doctest), doc = include_str!("clients.md"))]
+pub mod clients {}
+
+// Its examples need axum: they are tested where that is, in `tests/wire`.
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+#[cfg_attr(not(doctest), doc = include_str!("health.md"))]
+pub mod health {}

@@ -48,7 +48,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot carry a `Rejection`",
     label = "this error type has no place for a refusal",
-    note = "add `.layer(ErrorLayer::new())` right above the service; in an axum Router also a `HandleErrorLayer` outermost, which turns refusals into responses",
+    note = "add `.layer(ErrorLayer::new())` right above the service; in an axum Router also `.layer(RespondLayer::new())` outermost",
     note = "without Tower, wrap the error: `.map_err(portcullis::Error::Inner)`"
 )]
 pub trait CarryRejection: From<Rejection> {

@@ -14,6 +14,8 @@ pub enum PolicyKind {
     Bulkhead,
     /// A timeout.
     Timeout,
+    /// A timeout for bodies.
+    BodyTimeout,
     /// A retry.
     Retry,
     /// A fallback.
@@ -30,6 +32,7 @@ impl PolicyKind {
             Self::RateLimit => "rate_limit",
             Self::Bulkhead => "bulkhead",
             Self::Timeout => "timeout",
+            Self::BodyTimeout => "body_timeout",
             Self::Retry => "retry",
             Self::Fallback => "fallback",
             Self::CatchPanic => "catch_panic",

@@ -13,19 +13,23 @@
 //! | [`LeftQueue`](Event::LeftQueue) | a call that waited goes without its turn | rate limit, bulkhead | – |
 //! | [`Admitted`](Event::Admitted) | a call is let in | rate limit, bulkhead | – |
 //! | [`Released`](Event::Released) | a call has left | bulkhead | – |
-//! | [`InTime`](Event::InTime) | a call has ended before its limit | timeout | – |
+//! | [`InTime`](Event::InTime) | a call, or a body, has ended before its limit | timeout | – |
 //! | [`Retrying`](Event::Retrying) | another attempt follows, after a delay | retry | DEBUG |
 //! | [`RetryEnded`](Event::RetryEnded) | a call has its last answer | retry | DEBUG unless it is the first attempt's success |
 //! | [`FellBack`](Event::FellBack) | a failure is answered | fallback | DEBUG |
 //! | [`WouldFallBack`](Event::WouldFallBack) | a fallback in shadow passes on a failure that it would answer | fallback | DEBUG |
+//! | [`Unanswered`](Event::Unanswered) | a failure that should be answered is passed on, there being no answer | fallback | DEBUG |
 //!
 //! An [`Observer`] is attached to one policy with [`Options::observer`](crate::Options::observer), or to
 //! the whole process with [`observe`]. With feature `tracing` (on by default) events also go to
 //! `tracing`, under a target per kind of policy (`portcullis::circuit_breaker`, `portcullis::rate_limit`, …).
+//! With feature `metrics`, `MetricsObserver` records them with the crate of that name.
 //! Observers run outside every lock: they may use the handle that told them. One that panics is ignored for
 //! that event. When nobody listens, an event costs a predictable branch or two. Fields, gauges and stable names are
 //! in [`docs::telemetry`](crate::docs::telemetry).
 
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "tracing")]
 mod trace;
 mod words;
@@ -37,6 +41,9 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use self::metrics::MetricsObserver;
 pub use self::words::AnswerSource;
 pub use crate::policy::retry::RetryEnd;
 use crate::{
@@ -54,6 +61,8 @@ pub enum Event {
     Transition {
         /// The policy's name.
         policy: &'static str,
+        /// Whether the circuit is one of many by key, which share that name.
+        keyed: bool,
         /// From where to where, and why.
         transition: Transition,
     },
@@ -131,7 +140,7 @@ pub enum Event {
         /// What kind of policy it is.
         kind: PolicyKind,
     },
-    /// A call under a timeout has ended before its limit.
+    /// A call under a timeout has ended before its limit, or a body under one of its own.
     InTime {
         /// The policy's name.
         policy: &'static str,
@@ -168,12 +177,18 @@ pub enum Event {
         /// Where the answer would have come from.
         source: AnswerSource,
     },
+    /// A fallback had no answer for a failure that it should have answered, or what was to give one
+    /// failed as well.
+    Unanswered {
+        /// The policy's name.
+        policy: &'static str,
+    },
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Transition { policy, transition: t } => {
+            Self::Transition { policy, transition: t, .. } => {
                 write!(f, "{policy}: {} -> {}: {}", t.from, t.to, t.cause)?;
                 if let Some(sleep) = t.sleep {
                     write!(f, "; for {}", Rounded(sleep))?;
@@ -217,6 +232,7 @@ impl fmt::Display for Event {
             Self::WouldFallBack { policy, source } => {
                 write!(f, "{policy}: would fall back on {source}")
             }
+            Self::Unanswered { policy } => write!(f, "{policy}: there was nothing to fall back on"),
         }
     }
 }

@@ -26,6 +26,9 @@ macro_rules! debug_of {
             PolicyKind::RateLimit => tracing::debug!(target: "portcullis::rate_limit", $($fields)*),
             PolicyKind::Bulkhead => tracing::debug!(target: "portcullis::bulkhead", $($fields)*),
             PolicyKind::Timeout => tracing::debug!(target: "portcullis::timeout", $($fields)*),
+            PolicyKind::BodyTimeout => {
+                tracing::debug!(target: "portcullis::body_timeout", $($fields)*)
+            }
             PolicyKind::Retry => tracing::debug!(target: "portcullis::retry", $($fields)*),
             PolicyKind::Fallback => tracing::debug!(target: "portcullis::fallback", $($fields)*),
             PolicyKind::CatchPanic => {
@@ -38,7 +41,7 @@ macro_rules! debug_of {
 /// A flood of refusals stays at DEBUG, so that it does not become a flood of log lines.
 pub(super) fn emit(event: &Event) {
     match *event {
-        Event::Transition { policy, transition: t } => {
+        Event::Transition { policy, transition: t, .. } => {
             macro_rules! emit {
                 ($level:ident) => {
                     tracing::$level!(
@@ -116,6 +119,11 @@ pub(super) fn emit(event: &Event) {
                 "portcullis.source" = source.as_str(),
                 "portcullis.shadow" = true,
             },
+            "{event}"
+        ),
+        Event::Unanswered { policy } => tracing::debug!(
+            target: "portcullis::fallback",
+            { "portcullis.policy" = policy },
             "{event}"
         ),
         // One per call or more: those are for metrics.

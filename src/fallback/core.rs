@@ -73,6 +73,7 @@ impl Core {
     #[cold]
     pub(super) fn unanswered(&self) {
         self.unanswered.add_one();
+        self.observers.tell(|| Event::Unanswered { policy: self.name });
     }
 
     /// In shadow, a failure passes that would have been answered from there.

@@ -84,23 +84,25 @@ where
         if let DeferredProjection::Calling { guarded } = self.as_mut().project() {
             return guarded.poll(cx);
         }
-        self.poll_readying(cx)
+        self.poll_readying(cx, Guarded::poll, |not_ready| not_ready)
     }
 }
 
 impl<S: Service<Req>, Req, P> DeferredFuture<S, Req, S::Future, P> {
+    /// Readies and calls, and from then on does what `go` does with the guarded call.
     #[inline(never)]
-    fn poll_readying(
+    pub(super) fn poll_readying<O>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<S::Response, S::Error>>
+        go: impl FnOnce(Pin<&mut Guarded<S::Future, P>>, &mut Context<'_>) -> Poll<O>,
+        not_ready: impl FnOnce(Result<S::Response, S::Error>) -> O,
+    ) -> Poll<O>
     where
-        S::Error: CarryRejection,
         P: Settle<S::Response, S::Error>,
     {
         loop {
             let (call, permit) = match self.as_mut().project() {
-                DeferredProjection::Calling { guarded } => return guarded.poll(cx),
+                DeferredProjection::Calling { guarded } => return go(guarded, cx),
                 DeferredProjection::Readying { call, permit } => (call, permit),
             };
             let Some((mut service, request)) = call.take() else {
@@ -114,7 +116,7 @@ impl<S: Service<Req>, Req, P> DeferredFuture<S, Req, S::Future, P> {
                 Poll::Ready(Err(error)) => {
                     let result = Err(error);
                     settle(permit, &result);
-                    return Poll::Ready(result);
+                    return Poll::Ready(not_ready(result));
                 }
                 Poll::Ready(Ok(())) => {
                     let future = attended(permit, || service.call(request));

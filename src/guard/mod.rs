@@ -14,9 +14,12 @@
 //!
 //! [`Guard`] needs nothing of the inner service but `Service`. [`Deferred`](deferred::Deferred) is for
 //! policies that need the request before they can say anything: always ready, it readies a clone in the
-//! future, under the permit. [`Waiting`](waiting::Waiting) is for those that may let a call wait.
+//! future, under the permit. [`Waiting`](waiting::Waiting) is for those that may let a call wait. With any of
+//! them a permit can be [held](holding) beyond the result, while more of the answer is to come.
 
 pub(crate) mod deferred;
+#[cfg(feature = "http")]
+pub(crate) mod holding;
 mod parking;
 pub(crate) mod waiting;
 

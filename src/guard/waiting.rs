@@ -123,24 +123,24 @@ where
         if let WaitingProjection::Going { deferred } = self.as_mut().project() {
             return deferred.poll(cx);
         }
-        self.poll_wait(cx)
+        self.poll_wait(cx, DeferredFuture::poll)
     }
 }
 
 impl<S: Service<Req>, Req, P, W> WaitingFuture<S, Req, S::Future, P, W> {
+    /// Waits, and from then on does what `go` does with the deferred call.
     #[inline(never)]
-    fn poll_wait(
+    pub(super) fn poll_wait<O>(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<S::Response, S::Error>>
+        go: impl FnOnce(Pin<&mut DeferredFuture<S, Req, S::Future, P>>, &mut Context<'_>) -> Poll<O>,
+    ) -> Poll<O>
     where
-        S::Error: CarryRejection,
-        P: Settle<S::Response, S::Error>,
         W: Future<Output = Result<P, Rejection>>,
     {
         loop {
             let deferred = match self.as_mut().project() {
-                WaitingProjection::Going { deferred } => return deferred.poll(cx),
+                WaitingProjection::Going { deferred } => return go(deferred, cx),
                 WaitingProjection::Waiting { wait, call } => match ready!(wait.poll(cx)) {
                     Ok(permit) => {
                         DeferredFuture::Readying { call: call.take(), permit: Some(permit) }

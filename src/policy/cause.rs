@@ -122,6 +122,13 @@ pub enum Cause {
         /// The limit.
         limit: Option<Duration>,
     },
+    /// How long a body may take; `None` where there is no such limit.
+    BodyLimits {
+        /// For its next frame.
+        idle: Option<Duration>,
+        /// For all of it.
+        total: Option<Duration>,
+    },
     /// What a retry may do.
     Retries {
         /// How many attempts a call may have, the first included.
@@ -202,6 +209,23 @@ impl fmt::Display for Cause {
                 write!(f, "a call may take {}", Rounded(limit))
             }
             Self::TimeLimit { limit: None } => f.write_str("each request sets its own limit"),
+            Self::BodyLimits { idle: Some(idle), total: Some(total) } => {
+                write!(
+                    f,
+                    "the next frame of a body may take {}, all of it {}",
+                    Rounded(idle),
+                    Rounded(total)
+                )
+            }
+            Self::BodyLimits { idle: Some(idle), total: None } => {
+                write!(f, "the next frame of a body may take {}", Rounded(idle))
+            }
+            Self::BodyLimits { idle: None, total: Some(total) } => {
+                write!(f, "a body may take {}", Rounded(total))
+            }
+            Self::BodyLimits { idle: None, total: None } => {
+                f.write_str("a body may take until its call's deadline")
+            }
             Self::Retries { attempts, tokens: Some(tokens) } => {
                 write!(
                     f,

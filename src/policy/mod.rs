@@ -5,6 +5,7 @@
 //! of this crate are thin shells over these types.
 
 pub mod backoff;
+pub mod body_timeout;
 pub mod breaker;
 pub mod bucket;
 pub mod budget;

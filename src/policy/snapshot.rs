@@ -1,6 +1,6 @@
 //! Any policy at one moment.
 
-use super::{breaker, bucket, bulkhead, catch_panic, fallback, retry, timeout};
+use super::{body_timeout, breaker, bucket, bulkhead, catch_panic, fallback, retry, timeout};
 
 /// A policy at one moment, whatever its kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +16,8 @@ pub enum PolicySnapshot {
     Bulkhead(bulkhead::Snapshot),
     /// A timeout.
     Timeout(timeout::Snapshot),
+    /// A timeout for bodies.
+    BodyTimeout(body_timeout::Snapshot),
     /// A panic guard.
     CatchPanic(catch_panic::Snapshot),
     /// A retry.

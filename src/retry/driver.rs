@@ -38,6 +38,9 @@ pub(super) trait Again {
 
     /// Whether there is something left to make an attempt of.
     fn is_replayable(&self) -> bool;
+
+    /// The next attempt is decided on, unless this says that it cannot be made after all.
+    fn take_over(&self) -> bool;
 }
 
 pin_project! {
@@ -267,11 +270,13 @@ where
         } else {
             let hint = this.classify.hint(&result);
             let own = refusal.and_then(|refusal| refusal.retry_after()).map(Hint::After);
-            held.failed(Failed {
+            let again = this.again.as_ref();
+            let failed = Failed {
                 hint: hint.or(own),
                 refused: refusal.is_some(),
-                replayable: this.again.as_ref().is_some_and(Again::is_replayable),
-            })
+                replayable: again.is_some_and(Again::is_replayable),
+            };
+            held.failed(failed, || again.is_some_and(Again::take_over))
         };
         match verdict {
             Ok(wait) => {

@@ -273,6 +273,10 @@ impl<M: FnMut() -> F, F, E> Again for Made<M, F, E> {
     fn is_replayable(&self) -> bool {
         true
     }
+
+    fn take_over(&self) -> bool {
+        true
+    }
 }
 
 pin_project! {

@@ -103,9 +103,14 @@ impl<H: Deref<Target = Core>> Held<H> {
         }
     }
 
-    /// What follows a failed attempt: a wait before another one, or the end.
+    /// What follows a failed attempt: a wait before another one, or the end. `take_over` is asked last of
+    /// all, and only where another attempt follows if it agrees.
     #[cold]
-    pub(super) fn failed(&mut self, failed: Failed) -> Result<Wait, RetryEnd> {
+    pub(super) fn failed(
+        &mut self,
+        failed: Failed,
+        take_over: impl FnOnce() -> bool,
+    ) -> Result<Wait, RetryEnd> {
         let Some(core) = &self.core else { return Err(RetryEnd::NotRetryable) };
         let mut progress = self.retrying.as_ref().map_or(Progress::new(), |now| now.progress);
         let now = clock::tokio_now();
@@ -133,6 +138,12 @@ impl<H: Deref<Target = Core>> Held<H> {
         match progress.decide(&rules, seen, pay) {
             Verdict::Stop(end) => Err(end),
             Verdict::After(_) if shadow => Err(RetryEnd::Shadow),
+            Verdict::After(_) if !take_over() => {
+                if let (Some(budget), Some(paid)) = (budget, paid) {
+                    budget.refund(paid);
+                }
+                Err(RetryEnd::NotReplayable)
+            }
             Verdict::After(delay) => {
                 let (policy, attempt) = (core.name, progress.attempts());
                 core.observers.tell(|| Event::Retrying { policy, attempt, delay });

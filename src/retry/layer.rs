@@ -27,6 +27,8 @@ use crate::{
 /// Makes a request once more, for the attempt after this one.
 ///
 /// Any `Fn(&Req) -> Option<Req>` is one; `None` says that it cannot be, and the call has this attempt only.
+/// A named type can also say so [later](Self::take_over), when the attempt has used the request up, as
+/// `http::ReplayRequest` (with feature `http`) does for bodies.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot make a `{Req}` once more",
     note = "by default a retry clones the request: for one that is not `Clone` say how with `.replay(|request: &Request| …)`, which gives `None` for a request that must not be sent twice"
@@ -34,6 +36,19 @@ use crate::{
 pub trait Replay<Req> {
     /// The request once more, or `None`.
     fn replay(&self, request: &Req) -> Option<Req>;
+
+    /// An attempt has failed, and `next`, which [`replay`](Self::replay) made of its request before it began,
+    /// is to be sent in its place: whether it still can be. By default it can.
+    ///
+    /// For requests that share something with the one they were made of, such as a body that is still being
+    /// uploaded. It is asked after everything else has allowed another attempt, and before the wait:
+    /// `true` is followed by that attempt, unless the call is dropped or runs out of time, and the
+    /// failed one is no longer of interest. After `false` the call ends as
+    /// [not replayable](crate::RetryEnd::NotReplayable), with what the attempt gave.
+    fn take_over(&self, next: &Req) -> bool {
+        let _ = next;
+        true
+    }
 }
 
 /// Replays a request by its `Clone`. The default.
@@ -261,6 +276,10 @@ where
 
     fn is_replayable(&self) -> bool {
         self.spare.is_some()
+    }
+
+    fn take_over(&self) -> bool {
+        self.spare.as_ref().is_some_and(|next| self.replay.take_over(next))
     }
 }
 

@@ -92,7 +92,7 @@
 //! | [`nested`](RetryConfig::nested) | off | whether to retry inside another retry's attempt |
 //! | [`seed`](RetryConfig::seed) | drawn once | repeats jitter |
 //! | [`classify`](RetryLayer::classify) | [`DefaultClassifier`](crate::DefaultClassifier) | [`Outcome::Failure`](crate::Outcome) means "try again": by default any error but a refusal |
-//! | [`replay`](RetryLayer::replay) | `Clone` of the request | or a function that says `None` for what must not be sent twice |
+//! | [`replay`](RetryLayer::replay) | `Clone` of the request | or a function that says `None` for what must not be sent twice; for HTTP, `http::ReplayRequest` with feature `http` |
 //!
 //! # Semantics, where retries differ
 //!

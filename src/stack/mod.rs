@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! client: fallback > total timeout > rate limit > bulkhead > retry > circuit breaker > attempt timeout > error layer > service
-//! server:                            rate limit > bulkhead > timeout > catch panic > error layer > service
+//! server:                  respond > rate limit > bulkhead > timeout > catch panic > error layer > service
 //! ```
 //!
 //! A stack is one layer, which is no more than its layers one upon the other. [`ordering`](crate::docs::ordering)
@@ -56,6 +56,7 @@
 //! | place | of a client | of a server |
 //! |---|---|---|
 //! | fallback | empty | – |
+//! | respond | – | empty; with feature `http`, `http()` and `grpc()` fill it |
 //! | total timeout, timeout | 30 s | 10 s |
 //! | rate limit | empty | empty |
 //! | bulkhead | 256 calls, no queue | 256 requests, no queue |
@@ -84,10 +85,16 @@
 mod amplification;
 mod check;
 mod client;
+#[cfg(feature = "http")]
+mod held;
 mod numbers;
 mod operated;
 mod order;
+#[cfg(feature = "http")]
+mod protocols;
 mod report;
+#[cfg(feature = "http")]
+mod respond;
 mod server;
 mod slots;
 mod words;
@@ -101,6 +108,12 @@ pub use self::{
     operated::Operated,
     report::{Finding, Report, Rule, Severity},
     server::{Server, ServerConfig, StandardServer, server},
+};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use self::{
+    held::ToBodyEnd,
+    protocols::{GrpcClient, GrpcEdge, HttpClient},
 };
 
 /// What a timeout calls `limit` has another name in a stack's configuration.

@@ -30,7 +30,7 @@ pub trait Operated: sealed::Sealed {
 pub struct Handles(Vec<Entry>);
 
 impl Handles {
-    fn push<H: Managed + Clone>(&mut self, handle: &H) {
+    pub(super) fn push<H: Managed + Clone>(&mut self, handle: &H) {
         self.0.push(Entry::of(handle));
     }
 
@@ -41,7 +41,7 @@ impl Handles {
     }
 }
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
 }
 
@@ -74,4 +74,15 @@ operated! {
     RetryLayer<C, R> [C, R] => policy;
     TimeoutLayer<L> [L] => time_limit;
     FallbackLayer<A, E, C> [A: Source<Handle: Managed + Clone> + 'static, E, C] => handle;
+}
+
+/// Neither of the layers that gRPC adds to the error layer's place has a handle.
+#[cfg(feature = "http")]
+impl<E: Operated> sealed::Sealed for super::GrpcEdge<E> {}
+
+#[cfg(feature = "http")]
+impl<E: Operated> Operated for super::GrpcEdge<E> {
+    fn handle_into(&self, handles: &mut Handles) {
+        self.error().handle_into(handles);
+    }
 }

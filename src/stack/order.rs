@@ -18,6 +18,7 @@ pub(super) fn findings(parts: &[Part]) -> Vec<Finding> {
             Part::Fallback { .. } => found.extend(fallback(part, over)),
             Part::RateLimit { .. } | Part::Bulkhead { .. } => found.extend(queue(part, over)),
             Part::CatchPanic { .. } => found.extend(catch_panic(part, under)),
+            Part::Respond => found.extend(respond(over)),
             Part::Timeout { .. } => {}
         }
     }
@@ -37,6 +38,8 @@ fn is_timeout(part: &Part) -> bool {
 }
 
 fn error_layer(under: &[Part]) -> Option<Finding> {
+    // What stands below a respond layer is answered there and wraps nothing.
+    let under = under.split(|part| matches!(part, Part::Respond)).next()?;
     let (other, below) = under.split_first()?;
     // Whoever has an error layer of its own below is a service like any other, and the error layer its
     // boundary.
@@ -212,6 +215,17 @@ fn catch_panic(part: &Part, under: &[Part]) -> Option<Finding> {
         format!(
             "{part} stands over {retry}, through which a panic passes without another attempt; put it \
              right above the error layer"
+        ),
+    ))
+}
+
+fn respond(over: &[Part]) -> Option<Finding> {
+    let outer = nearest(over, |part| !matches!(part, Part::ErrorLayer | Part::Respond))?;
+    Some(Finding::new(
+        Rule::RespondInsideOthers,
+        format!(
+            "the respond layer stands inside {outer}, which takes answered refusals for answers of the \
+             service, and whose own refusals it does not answer; put it outermost"
         ),
     ))
 }

@@ -58,6 +58,8 @@ pub enum Rule {
     NestedRetries,
     /// A layer that catches panics over a retry.
     CatchPanicOverRetry,
+    /// A layer that answers for refusals inside others.
+    RespondInsideOthers,
     /// A timeout whose limit is no shorter than that of a timeout over it.
     TimeoutNeverFires,
     /// A timeout over a retry that is too short for all attempts.
@@ -74,7 +76,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every one of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::RetryInsideBreaker,
         Self::FallbackInsideRetry,
         Self::FallbackInsideBreaker,
@@ -89,6 +91,7 @@ impl Rule {
         Self::RetryOfRefusals,
         Self::NestedRetries,
         Self::CatchPanicOverRetry,
+        Self::RespondInsideOthers,
         Self::TimeoutNeverFires,
         Self::TotalTooShort,
         Self::QueueOutlastsTimeout,
@@ -114,6 +117,7 @@ impl Rule {
             Self::RetryOfRefusals => "retry_of_refusals",
             Self::NestedRetries => "nested_retries",
             Self::CatchPanicOverRetry => "catch_panic_over_retry",
+            Self::RespondInsideOthers => "respond_inside_others",
             Self::TimeoutNeverFires => "timeout_never_fires",
             Self::TotalTooShort => "total_too_short",
             Self::QueueOutlastsTimeout => "queue_outlasts_timeout",
@@ -140,6 +144,7 @@ impl Rule {
             | Self::RetryWithoutBudget
             | Self::RetryOfRefusals
             | Self::CatchPanicOverRetry
+            | Self::RespondInsideOthers
             | Self::QueueOutlastsTimeout
             | Self::LeaseBeforeTimeout => Severity::Warning,
             Self::NestedStacks

@@ -85,6 +85,7 @@ impl ServerConfig {
         let Self { name, max_in_flight, timeout } = self;
         Ok(Server {
             name,
+            respond: Identity::new(),
             rate_limit: Identity::new(),
             bulkhead: BulkheadLayer::new(BulkheadConfig::new(name, max_in_flight))?,
             timeout: TimeoutLayer::new(TimeoutConfig::new(name, timeout))?,
@@ -96,16 +97,16 @@ impl ServerConfig {
 
 /// What [`ServerConfig::build`] makes.
 pub type StandardServer =
-    Server<Identity, BulkheadLayer, TimeoutLayer, CatchPanicLayer, ErrorLayer>;
+    Server<Identity, Identity, BulkheadLayer, TimeoutLayer, CatchPanicLayer, ErrorLayer>;
 
 /// The layers of a server in their order, as one layer.
 ///
 /// ```text
-/// rate limit > bulkhead > timeout > catch panic > error layer
+/// respond > rate limit > bulkhead > timeout > catch panic > error layer
 /// ```
 ///
-/// [`docs::ordering`](crate::docs::ordering) has the reason for every edge. As it is built, the place
-/// `rate_limit` is empty. Each place can be changed, filled with another layer, also of another crate, or left
+/// [`docs::ordering`](crate::docs::ordering) has the reason for every edge. As it is built, the places
+/// `respond` and `rate_limit` are empty. Each place can be changed, filled with another layer, also of another crate, or left
 /// empty. One value is one state for each of its policies; its clones, and every service that a router makes
 /// of it, share it.
 ///
@@ -134,13 +135,14 @@ pub type StandardServer =
 /// # }
 /// ```
 ///
-/// In axum put a `HandleErrorLayer` over it, which turns refusals into responses: see
-/// [`docs::frameworks`](crate::docs::frameworks). A handler whose error can carry a refusal already goes
+/// With feature `http`, `http()` and `grpc()` put a `RespondLayer` into the place `respond`, which turns refusals
+/// into responses, as axum and tonic need it: see [`docs::frameworks`](crate::docs::frameworks). A handler whose error can carry a refusal already goes
 /// [`without_error`](Self::without_error).
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Server<L, B, T, C, E> {
+pub struct Server<R, L, B, T, C, E> {
     name: &'static str,
+    respond: R,
     rate_limit: L,
     bulkhead: B,
     timeout: T,
@@ -149,21 +151,23 @@ pub struct Server<L, B, T, C, E> {
 }
 
 places! {
-    Server [L, B, T, C, E] { name, rate_limit, bulkhead, timeout, catch_panic, error }
+    Server [R, L, B, T, C, E] { name, respond, rate_limit, bulkhead, timeout, catch_panic, error }
 
+    respond: R, map_respond,
+        with_respond -> [New, L, B, T, C, E], without_respond -> [Identity, L, B, T, C, E];
     rate_limit: L, map_rate_limit,
-        with_rate_limit -> [New, B, T, C, E], without_rate_limit -> [Identity, B, T, C, E];
+        with_rate_limit -> [R, New, B, T, C, E], without_rate_limit -> [R, Identity, B, T, C, E];
     bulkhead: B, map_bulkhead,
-        with_bulkhead -> [L, New, T, C, E], without_bulkhead -> [L, Identity, T, C, E];
+        with_bulkhead -> [R, L, New, T, C, E], without_bulkhead -> [R, L, Identity, T, C, E];
     timeout: T, map_timeout,
-        with_timeout -> [L, B, New, C, E], without_timeout -> [L, B, Identity, C, E];
+        with_timeout -> [R, L, B, New, C, E], without_timeout -> [R, L, B, Identity, C, E];
     catch_panic: C, map_catch_panic,
-        with_catch_panic -> [L, B, T, New, E], without_catch_panic -> [L, B, T, Identity, E];
+        with_catch_panic -> [R, L, B, T, New, E], without_catch_panic -> [R, L, B, T, Identity, E];
     error: E, map_error,
-        with_error -> [L, B, T, C, New], without_error -> [L, B, T, C, Identity];
+        with_error -> [R, L, B, T, C, New], without_error -> [R, L, B, T, C, Identity];
 }
 
-impl<L, B, T, C, E> Server<L, B, T, C, E> {
+impl<R, L, B, T, C, E> Server<R, L, B, T, C, E> {
     /// The name of its policies.
     pub fn name(&self) -> &'static str {
         self.name
@@ -177,33 +181,36 @@ impl<L, B, T, C, E> Server<L, B, T, C, E> {
         self,
         permits: u64,
         per: Duration,
-    ) -> Result<Server<RateLimitLayer, B, T, C, E>, ConfigError> {
+    ) -> Result<Server<R, RateLimitLayer, B, T, C, E>, ConfigError> {
         let layer = RateLimitLayer::new(RateLimitConfig::new(self.name, permits, per))?;
         Ok(self.with_rate_limit(layer))
     }
 }
 
-impl<S, L, B, T, C, E> Layer<S> for Server<L, B, T, C, E>
+impl<S, R, L, B, T, C, E> Layer<S> for Server<R, L, B, T, C, E>
 where
     E: Layer<S>,
     C: Layer<E::Service>,
     T: Layer<C::Service>,
     B: Layer<T::Service>,
     L: Layer<B::Service>,
+    R: Layer<L::Service>,
 {
-    type Service = L::Service;
+    type Service = R::Service;
 
     fn layer(&self, inner: S) -> Self::Service {
         let inner = self.error.layer(inner);
         let inner = self.catch_panic.layer(inner);
         let inner = self.timeout.layer(inner);
         let inner = self.bulkhead.layer(inner);
-        self.rate_limit.layer(inner)
+        let inner = self.rate_limit.layer(inner);
+        self.respond.layer(inner)
     }
 }
 
-impl<L, B, T, C, E> Server<L, B, T, C, E>
+impl<R, L, B, T, C, E> Server<R, L, B, T, C, E>
 where
+    R: Operated,
     L: Operated,
     B: Operated,
     T: Operated,
@@ -217,6 +224,7 @@ where
     /// shared with another stack is; none of them is then.
     pub fn register(&self, registry: &Registry) -> Result<(), ConfigError> {
         registry.add_all(Handles::of(&[
+            &self.respond,
             &self.rate_limit,
             &self.bulkhead,
             &self.timeout,

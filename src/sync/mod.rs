@@ -9,7 +9,8 @@ pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// A mutex that cannot be poisoned: a panic under the lock leaves a value that is still whole,
-/// because no user code runs while it is held.
+/// because no user code runs while it is held. (Except one: a replayed body is polled under its lock, which
+/// marks it as broken for as long.)
 #[cfg(not(portcullis_loom))]
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
@@ -25,6 +26,11 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut()
     }
 }
 
@@ -50,6 +56,11 @@ impl<T> Mutex<T> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().expect("loom mutexes are not poisoned in a model that does not panic")
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().expect("loom mutexes are not poisoned in a model that does not panic")
     }
 }
 

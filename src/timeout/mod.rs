@@ -83,7 +83,8 @@
 //!    [`Duration::MAX`](std::time::Duration::MAX), is none. tokio's timers tell milliseconds apart and are
 //!    never early.
 //!
-//! A call is over when its response future resolves: a body that stalls later is not seen.
+//! A call is over when its response future resolves: a body that stalls later is not seen. With feature `http`,
+//! `http::BodyTimeoutLayer` cuts those.
 //!
 //! # Readiness
 //!

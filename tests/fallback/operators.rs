@@ -71,10 +71,10 @@ async fn each_source_is_told_once_per_answer() {
         AnswerSource::LastGood { age: Duration::from_millis(4_200) },
     ];
     assert_eq!(log.take(), sources.map(|source| Event::FellBack { policy: "spare", source }));
-    // Where nothing was answered, nothing is told: the caller has the error.
+    // Where nothing was answered, that is told: it is what a fallback is not for.
     told.fails("worse");
     assert!(ask(&mut function, 1).is_err() && ask(&mut last_good, 2).is_err());
-    assert_eq!(log.take(), []);
+    assert_eq!(log.take(), [Event::Unanswered { policy: "spare" }; 2]);
     ask(&mut value, 1).unwrap();
     ask(&mut last_good, 1).unwrap();
     assert_eq!(

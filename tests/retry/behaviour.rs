@@ -1,10 +1,11 @@
 //! What callers and the service see of a retry.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use portcullis::{
-    Backoff, Error, Event, Hint, HintMode, Hints, Jitter, Outcome, RetryConfig, RetryEnd,
-    RetryLayer, RetryPolicy, retry,
+    Backoff, BudgetConfig, Error, Event, Hint, HintMode, Hints, Jitter, Outcome, RetryConfig,
+    RetryEnd, RetryLayer, RetryPolicy,
+    retry::{self, Replay},
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -127,6 +128,98 @@ async fn a_request_that_stops_being_replayable_is_not_sent_again() {
     let answer = ask(&mut layer.layer(service.probe())).await;
     assert_eq!(answer, Err(Error::Inner(Down("second"))));
     assert_eq!(ends(&told), [(2, RetryEnd::NotReplayable)]);
+}
+
+/// A hook whose requests may turn out to be used up by the attempt before them.
+#[derive(Clone, Debug, Default)]
+struct UsedUp {
+    /// Whether each request in turn can still be sent.
+    answers: Arc<std::sync::Mutex<VecDeque<bool>>>,
+    asked: Arc<std::sync::Mutex<Vec<&'static str>>>,
+}
+
+impl Replay<Ask> for UsedUp {
+    fn replay(&self, ask: &Ask) -> Option<Ask> {
+        self.asked.lock().unwrap().push("replay");
+        Some(ask.clone())
+    }
+
+    fn take_over(&self, _: &Ask) -> bool {
+        self.asked.lock().unwrap().push("take over");
+        self.answers.lock().unwrap().pop_front().unwrap()
+    }
+}
+
+impl UsedUp {
+    fn new(answers: impl IntoIterator<Item = bool>) -> Self {
+        Self {
+            answers: Arc::new(answers.into_iter().collect::<VecDeque<_>>().into()),
+            ..Self::default()
+        }
+    }
+
+    fn asked(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+/// What an attempt leaves of a request is known when it is over: the budget gets its token back, nothing
+/// is told of an attempt that is not made, and the answer is the attempt's own.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_an_attempt_has_used_up_is_not_sent_again() {
+    let told = Told::default();
+    let hook = UsedUp::new([true, false]);
+    let service = Scripted::new([down("first"), down("second"), ok(200)]);
+    let config =
+        exact("db").attempts(4).budget(BudgetConfig::new(1.0).per_second(0.0).ttl(ms(600_000)));
+    let layer = RetryLayer::with(config, told.options()).unwrap().replay_with(hook.clone());
+    let budget = layer.policy().budget().unwrap().clone();
+    (0..4).for_each(|_| budget.record_call());
+    let mut retry = layer.layer(service.probe());
+    let mut call = Box::pin(ask(&mut retry));
+    let caller = crate::support::Caller::new();
+    assert!(caller.poll(&mut call).is_pending());
+    assert_eq!(hook.asked(), ["replay", "take over"], "before the wait");
+    assert_eq!(call.await, Err(Error::Inner(Down("second"))));
+    assert_eq!(hook.asked(), ["replay", "take over"]);
+    assert_eq!(
+        told.take(),
+        [
+            Event::Retrying { policy: "db", attempt: 2, delay: ms(100) },
+            Event::RetryEnded { policy: "db", attempts: 2, end: RetryEnd::NotReplayable },
+        ]
+    );
+    assert_eq!(budget.balance(), 4 + 1 - 1);
+}
+
+/// It is asked last: where anything else ends the call, the attempt keeps what it has.
+#[tokio::test(start_paused = true)]
+async fn a_request_is_taken_over_only_where_another_attempt_follows() {
+    let none = BudgetConfig::new(0.000_1).per_second(0.0);
+    let cases = [
+        (exact("db").budget(none), down("down"), RetryEnd::BudgetExhausted),
+        (exact("db"), down("down").hinting(Hint::Stop), RetryEnd::ToldToStop),
+        (exact("db"), down("down").hinting(Hint::After(ms(60_001))), RetryEnd::HintTooLong),
+        (exact("db"), ok(404), RetryEnd::NotRetryable),
+    ];
+    for (config, answer, end) in cases {
+        let told = Told::default();
+        let hook = UsedUp::default();
+        let service = Scripted::new([answer]);
+        let layer = RetryLayer::with(config, told.options()).unwrap().replay_with(hook.clone());
+        let mut retry = layer.classify_with(service.classifier()).layer(service.probe());
+        let _ = ask(&mut retry).await;
+        assert_eq!(ends(&told), [(1, end)]);
+        assert_eq!(hook.asked(), ["replay"]);
+    }
+    // Nor is the last one, which has none after it.
+    let told = Told::default();
+    let hook = UsedUp::new([true]);
+    let service = Scripted::new([down("down")]);
+    let layer = RetryLayer::with(exact("db").attempts(2), told.options()).unwrap();
+    let _ = ask(&mut layer.replay_with(hook.clone()).layer(service.probe())).await;
+    assert_eq!(ends(&told), [(2, RetryEnd::AttemptsExhausted)]);
+    assert_eq!(hook.asked(), ["replay", "take over"]);
 }
 
 fn hinted(mode: HintMode) -> Hints {

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use portcullis::{
+    http::{
+        deadline::{DeadlineConfig, ForwardDeadlineConfig},
+        key::ClientIp,
+    },
+    policy::body_timeout::config::BodyTimeoutConfig,
     retry::BudgetUse,
     stack::{self, ClientConfig, ServerConfig},
     *,
 };
 use serde_json::json;
 
-use crate::{valid, written};
+use crate::{shown, valid, written};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -152,6 +157,44 @@ fn which_choice_it_is_shows_by_its_fields() {
     assert_eq!(budget(r#"{"budget": null}"#), BudgetUse::None);
     let share = BudgetConfig::default().ttl(SECOND);
     assert_eq!(budget(r#"{"budget": {"ttl": "1s"}}"#), BudgetUse::Own(share));
+}
+
+#[test]
+fn what_only_http_has() {
+    let read: BodyTimeoutConfig =
+        valid(r#"{"name": "files", "idle": "none", "total": "10m", "until_deadline": true}"#);
+    let made = BodyTimeoutConfig::new("files", SECOND).no_idle().total(600 * SECOND);
+    assert_eq!(read, made.until_deadline(true));
+    let read: BodyTimeoutConfig = valid(r#"{"name": "files", "idle": "15s"}"#);
+    assert_eq!(read, BodyTimeoutConfig::new("files", 15 * SECOND));
+
+    let read: DeadlineConfig = valid(
+        r#"{"name": "api", "max": "30s", "margin": "5ms", "min_remaining": "20ms",
+            "headers": ["grpc_timeout", {"millis": "x-timeout-ms"}, {"seconds": "x-timeout"}]}"#,
+    );
+    let made =
+        DeadlineConfig::new("api").grpc_timeout().millis("x-timeout-ms").seconds("x-timeout");
+    assert_eq!(read, made.max(30 * SECOND).margin(5 * MS).min_remaining(20 * MS));
+    let read: ForwardDeadlineConfig = valid(r#"{"name": "api", "headers": ["grpc_timeout"]}"#);
+    assert_eq!(read, ForwardDeadlineConfig::new("api").grpc_timeout());
+
+    for (json, made) in [
+        (r#"{"trusted": "nobody"}"#, ClientIp::peer()),
+        (
+            r#"{"trusted": {"count": 2}, "header": "x_forwarded_for", "ipv4_prefix": 24}"#,
+            ClientIp::trusted_hops(2).x_forwarded_for().ipv4_prefix(24),
+        ),
+        (
+            r#"{"trusted": {"networks": ["10.0.0.0/8", "::1"]}, "header": "forwarded"}"#,
+            ClientIp::trusted_proxies(["10.0.0.0/8", "::1"]).forwarded(),
+        ),
+        (
+            r#"{"trusted": {"count": 1}, "header": {"single": "x-real-ip"}, "ipv6_prefix": 48}"#,
+            ClientIp::trusted_hops(1).header("x-real-ip").ipv6_prefix(48),
+        ),
+    ] {
+        assert_eq!(shown(&valid::<ClientIp>(json)), shown(&made));
+    }
 }
 
 #[test]

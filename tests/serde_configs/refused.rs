@@ -1,6 +1,11 @@
 //! What is refused, and in which words: the field, the value and what it needs.
 
 use portcullis::{
+    http::{
+        deadline::{DeadlineConfig, DeadlineHeader, ForwardDeadlineConfig},
+        key::{ClientHeader, ClientIp, TrustedHops},
+    },
+    policy::body_timeout::config::BodyTimeoutConfig,
     retry::BudgetUse,
     stack::{ClientConfig, ServerConfig},
     *,
@@ -38,12 +43,16 @@ macro_rules! wrong_kinds {
         refusal::<$name>("[]");
         refusal::<$name>("true");
         if let Value::Object(table) = valid::<Value>($full) {
-            for field in table.keys() {
+            for (field, value) in &table {
                 let mut wrong = table.clone();
-                wrong.insert(field.clone(), Value::Array(vec![]));
+                let (list, kind) = match value {
+                    Value::Array(_) => (Value::Bool(true), "true"),
+                    _ => (Value::Array(vec![]), "sequence"),
+                };
+                wrong.insert(field.clone(), list);
                 let error = refusal::<$name>(&Value::Object(wrong).to_string());
-                assert!(error.starts_with("invalid type: sequence, expected `"), "{error}");
-                assert!(error.contains(&format!("{field}` to be ")), "{error}");
+                assert!(error.contains(kind) && error.contains(&format!("{field}`")), "{error}");
+                assert!(error.contains(" be "), "{error}");
             }
         }
     )+};
@@ -94,6 +103,11 @@ fn what_must_be_given_is_named() {
         (refusal::<HalfOpen>(r#"{"failure_rate": 0.5}"#), "half_open.calls"),
         (refusal::<Backoff>(r#"{"step": "1s"}"#), "backoff.base"),
         (refusal::<BudgetConfig>(r#"{"max_tokens": 5}"#), "budget.ratio"),
+        (refusal::<BodyTimeoutConfig>(r#"{"name": "a"}"#), "idle"),
+        (refusal::<DeadlineConfig>("{}"), "name"),
+        (refusal::<ForwardDeadlineConfig>("{}"), "name"),
+        (refusal::<ClientIp>("{}"), "trusted"),
+        (refusal::<ClientHeader>("{}"), "header.single"),
         (refusal::<Jitter>("{}"), "backoff.jitter.proportional"),
         (refusal::<HintMode>("{}"), "hints.mode.within"),
     ] {
@@ -120,6 +134,8 @@ fn two_choices_at_once_are_refused() {
             refusal::<BudgetConfig>(r#"{"max_tokens": 5, "ratio": 1, "ttl": "1s"}"#),
             "`budget.max_tokens` is",
         ),
+        (refusal::<DeadlineHeader>(r#"{"millis": "a", "seconds": "b"}"#), "one of `headers` has"),
+        (refusal::<TrustedHops>(r#"{"count": 1, "networks": []}"#), "`trusted` has"),
     ] {
         assert!(error.starts_with(says), "{error}");
     }
@@ -205,6 +221,35 @@ fn what_no_code_could_use_is_refused_in_the_words_of_the_code() {
         (
             refusal::<ClientConfig>(r#"{"name": "a", "circuit_breaker": {"name": "b"}}"#),
             r#"`circuit_breaker.name` = "b": a stack's policies have its name"#.to_owned(),
+        ),
+        (
+            refusal::<BodyTimeoutConfig>(r#"{"name": "a", "idle": "none"}"#),
+            "`idle` = none: is needed where there is neither `total` nor".to_owned(),
+        ),
+        (refusal::<DeadlineConfig>(r#"{"name": "a"}"#), error(DeadlineConfig::new("a").validate())),
+        (
+            refusal::<ForwardDeadlineConfig>(
+                r#"{"name": "a", "headers": [{"millis": "no name"}]}"#,
+            ),
+            error(ForwardDeadlineConfig::new("a").millis("no name").validate()),
+        ),
+        (
+            refusal::<DeadlineConfig>(r#"{"name": "a", "headers": ["grpc-timeout"]}"#),
+            r#"`headers` = "grpc-timeout": must be "grpc_timeout", or a table"#.to_owned(),
+        ),
+        (
+            refusal::<ClientIp>(
+                r#"{"trusted": {"networks": ["10.0.0.0/99"]}, "header": "forwarded"}"#,
+            ),
+            error(ClientIp::trusted_proxies(["10.0.0.0/99"]).forwarded().validate()),
+        ),
+        (
+            refusal::<ClientIp>(r#"{"trusted": {"count": 1}}"#),
+            error(ClientIp::trusted_hops(1).validate()),
+        ),
+        (
+            refusal::<ClientIp>(r#"{"trusted": "nobody", "ipv6_prefix": 8}"#),
+            error(ClientIp::peer().ipv6_prefix(8).validate()),
         ),
     ] {
         assert!(read.starts_with(&said), "{read}\n{said}");

@@ -390,7 +390,10 @@ fn they_print_and_clone() {
         assert!(text.contains(part), "{part} in {text}");
     }
     let text = format!("{:?}", server().with_rate(1, SECOND).unwrap().clone());
-    assert!(text.starts_with("Server { name: \"api\", rate_limit: RateLimitLayer"), "{text}");
+    assert!(
+        text.starts_with("Server { name: \"api\", respond: Identity, rate_limit: RateLimitLayer"),
+        "{text}"
+    );
     fn thread_safe<T: Send + Sync + 'static>(_: &T) {}
     thread_safe(&client());
     thread_safe(&server());

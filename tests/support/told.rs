@@ -28,7 +28,7 @@ impl Told {
     pub(crate) fn transitions(&self) -> Vec<Transition> {
         let told = self.take().into_iter();
         told.filter_map(|event| match event {
-            Event::Transition { policy: "db", transition } => Some(transition),
+            Event::Transition { policy: "db", transition, .. } => Some(transition),
             _ => None,
         })
         .collect()

@@ -5,6 +5,7 @@
 //! turn, round after round, so that whatever disturbs the machine disturbs them alike; [`report`] sets
 //! ours beside theirs. Only ratios within one run hold anywhere else.
 
+pub mod by_hand;
 pub mod counted;
 pub mod floor;
 pub mod growth;
@@ -30,6 +31,9 @@ pub type Batch = Box<dyn Fn(u64) + Send + Sync>;
 
 /// What stands in place of a crate's name where the work is done without any policy.
 pub const NONE: &str = "no policy";
+
+/// What stands in place of a crate's name where only the least is done that a policy's work takes.
+pub const HAND: &str = "by hand";
 
 /// One policy, or a stack of them, in one configuration under one kind of load.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +68,7 @@ impl Subject {
 pub fn subjects(only: Option<Group>) -> Vec<Subject> {
     let mut all = ours::subjects();
     all.extend(rivals::subjects());
+    all.extend(by_hand::subjects());
     all.extend(floor::subjects());
     all.retain(|subject| only.is_none_or(|group| group == subject.panel.group()));
     all

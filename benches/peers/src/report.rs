@@ -15,7 +15,7 @@ use crate::{
     measure::Cost,
     memory::{SIZES, stores},
     panel::Panel,
-    targets::{bytes, outcomes},
+    targets::{Nanos, bytes, least, outcomes},
 };
 
 /// With fewer rounds a median means little.
@@ -47,6 +47,7 @@ impl Findings {
         // Writing to a `String` cannot fail.
         let _ = self.preface(&mut out);
         let _ = self.ratios(&mut out);
+        let _ = self.least(&mut out);
         for panel in Panel::ALL {
             let _ = self.panel(&mut out, panel);
         }
@@ -107,6 +108,32 @@ Lower is better. In brackets: the target, and whether this run met it.
         for (ours, peer, keys, ratio) in bytes(&self.counted, &SIZES) {
             let work = format!("keyed: heap bytes per key, {keys} keys");
             writeln!(out, "| {work} | `{ours}` | `{peer}` | {} | – |", verdict(ratio, 1.0))?;
+        }
+        Ok(())
+    }
+
+    fn least(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "
+## What the missed targets leave
+
+Nanoseconds: what the target leaves, the least that the work takes when it is written by hand for this one
+configuration (the `hand-*` rows below), and what ours takes. Where the second is more than the first, no
+policy that does this work can meet the target here.
+
+| work | 1 thread, or the runtime: target · by hand · ours | 2 threads: target · by hand · ours |
+|---|---:|---:|"
+        )?;
+        let cell = |of: Option<Nanos>| {
+            of.map_or_else(
+                || "met".into(),
+                |of| format!("{} · {} · {}", nanos(of.allowed), nanos(of.by_hand), nanos(of.ours)),
+            )
+        };
+        for least in least(&self.costs) {
+            let two = if least.target.two.is_some() { cell(least.two) } else { "–".into() };
+            writeln!(out, "| {} | {} | {two} |", least.target.work, cell(least.one))?;
         }
         Ok(())
     }

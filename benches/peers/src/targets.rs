@@ -186,19 +186,19 @@ pub struct Outcome {
     pub two: Option<f64>,
 }
 
+/// In a runtime most of the time is the runtime's; what the bare service takes there is no policy's doing.
+fn bare(costs: &[Cost], of: Cost) -> f64 {
+    let panel = of.subject.panel;
+    let alone = |cost: &&Cost| cost.subject.panel == panel && cost.subject.origin == NONE;
+    if panel.in_runtime() { costs.iter().find(alone).map_or(0.0, |cost| cost.one) } else { 0.0 }
+}
+
 /// Sets ours beside theirs, wherever both were measured.
 pub fn outcomes(costs: &[Cost]) -> Vec<Outcome> {
     let find = |name: &str| costs.iter().find(|cost| cost.subject.name == name).copied();
-    // In a runtime most of the time is the runtime's; what the bare service takes there is no
-    // policy's doing.
-    let bare = |of: Cost| {
-        let panel = of.subject.panel;
-        let alone = |cost: &&Cost| cost.subject.panel == panel && cost.subject.origin == NONE;
-        if panel.in_runtime() { costs.iter().find(alone).map_or(0.0, |cost| cost.one) } else { 0.0 }
-    };
     let outcome = |target: &Target| {
         let (ours, peer) = (find(target.ours)?, find(target.peer)?);
-        let base = bare(ours);
+        let base = bare(costs, ours);
         Some(Outcome {
             target: *target,
             // Noise may exceed what a cheap policy adds; no policy adds less than nothing.
@@ -207,6 +207,54 @@ pub fn outcomes(costs: &[Cost]) -> Vec<Outcome> {
         })
     };
     TARGETS.iter().filter_map(outcome).collect()
+}
+
+/// What a comparison comes to in nanoseconds, where the least that the work takes was measured as well.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Least {
+    /// What was compared.
+    pub target: Target,
+    /// On one thread, or in the runtime; `None` if the target was met.
+    pub one: Option<Nanos>,
+    /// On two threads, in the same way.
+    pub two: Option<Nanos>,
+}
+
+/// Nanoseconds per call; in a runtime, those added to the service's.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Nanos {
+    /// What the target leaves.
+    pub allowed: f64,
+    /// The least that the work takes.
+    pub by_hand: f64,
+    /// What ours takes.
+    pub ours: f64,
+}
+
+/// Sets what the targets leave beside what the work takes by hand, wherever a target was missed.
+pub fn least(costs: &[Cost]) -> Vec<Least> {
+    let find = |name: &str| costs.iter().find(|cost| cost.subject.name == name).copied();
+    let row = |outcome: Outcome| {
+        let target = outcome.target;
+        let hand = find(&target.ours.replacen("ours", "hand", 1))?;
+        let (ours, peer) = (find(target.ours)?, find(target.peer)?);
+        let base = bare(costs, ours);
+        let one = (outcome.one > target.one).then_some(Nanos {
+            allowed: target.one * (peer.one - base),
+            by_hand: hand.one - base,
+            ours: ours.one - base,
+        });
+        let two = (target.two.zip(outcome.two)).filter(|(most, ratio)| ratio > most).and_then(
+            |(most, _)| {
+                let (allowed, by_hand, ours) = (most * peer.two?, hand.two?, ours.two?);
+                Some(Nanos { allowed, by_hand, ours })
+            },
+        );
+        (one.is_some() || two.is_some()).then_some(Least { target, one, two })
+    };
+    outcomes(costs).into_iter().filter_map(row).collect()
 }
 
 /// Names in the comparisons that no subject has: rows that would be missing without a word.

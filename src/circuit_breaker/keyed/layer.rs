@@ -189,7 +189,7 @@ pin_project! {
     /// slot back.
     pub struct ResponseFuture<S, Req, Fut, C = DefaultClassifier> {
         #[pin]
-        deferred: DeferredFuture<S, Req, Fut, Held<C>>,
+        pub(in crate::circuit_breaker) deferred: DeferredFuture<S, Req, Fut, Held<C>>,
     }
 }
 

@@ -92,7 +92,7 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
             return Err(ConfigError::new("max_keys", max_keys, "must be in 1..=16777216"));
         }
         let config = Arc::new(config);
-        let untracked = CoreRef::new(Core::new(config.clone(), options.clone()));
+        let untracked = CoreRef::new(Core::of_key(config.clone(), options.clone()));
         untracked.breaker.command(Command::Disable, untracked.clock);
         untracked.breaker.deliver(|_| {});
         let table = Table::new(max_keys);
@@ -152,6 +152,19 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         list
     }
 
+    /// How many circuits are in each state, counted part by part; of a state that none is in, none.
+    pub fn states(&self) -> Vec<(State, usize)> {
+        let mut counts = Vec::new();
+        self.shared.table.for_each(|_, core| {
+            let state = core.breaker.state();
+            match counts.iter_mut().find(|(known, _)| *known == state) {
+                Some((_, number)) => *number += 1,
+                None => counts.push((state, 1)),
+            }
+        });
+        counts
+    }
+
     /// Changes the configuration of every circuit, those to come included: see
     /// [`Circuit::reconfigure`].
     ///
@@ -185,7 +198,7 @@ impl<K: Hash + Eq + Clone> Circuits<K> {
         let Ok(evicted) = place.make_room(is_idle) else {
             return None;
         };
-        let core = CoreRef::new(Core::new(config.lock().clone(), options.clone()));
+        let core = CoreRef::new(Core::of_key(config.lock().clone(), options.clone()));
         place.insert(key, core.clone());
         // What went is dropped outside the lock.
         if evicted.is_some() {

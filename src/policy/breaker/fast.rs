@@ -176,17 +176,33 @@ impl Credit {
         }
     }
 
-    /// [`take`](Self::take), where it needs neither the clock nor a second try.
+    /// Whether a success changes nothing.
     #[inline(always)]
-    pub(super) fn take_at_once(&self, mine: u64, published: &AtomicU64) -> bool {
+    pub(super) fn is_unchanging(&self) -> bool {
+        self.word.load(Ordering::Acquire) & LEFT == LEFT
+    }
+
+    /// [`take`](Self::take), where it needs no second try and threads have not met.
+    #[inline(always)]
+    pub(super) fn take_at_once(
+        &self,
+        mine: u64,
+        published: &AtomicU64,
+        now: impl FnOnce() -> u64,
+    ) -> bool {
         let seen = self.word.load(Ordering::Acquire);
         if seen & LEFT == LEFT {
             return true;
         }
+        if seen & LEFT == 0 || self.spread.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
         // In the order that `take` explains.
-        seen & LEFT != 0
-            && Word(published.load(Ordering::Acquire)).generation() == mine
-            && self.end.load(Ordering::Relaxed) == u64::MAX
+        if Word(published.load(Ordering::Acquire)).generation() != mine {
+            return false;
+        }
+        let end = self.end.load(Ordering::Relaxed);
+        (end == u64::MAX || now() < end)
             && self
                 .word
                 .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Acquire)

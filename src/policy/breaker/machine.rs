@@ -188,6 +188,14 @@ impl Machine {
         self.trip_on_hung_calls(now);
     }
 
+    /// The answer of a call in the list has begun: it hangs no more.
+    pub(super) fn answered(&mut self, generation: u64, slot: u32, now: u64) {
+        if generation == self.generation {
+            self.in_flight.remove(slot);
+            self.trip_on_hung_calls(now);
+        }
+    }
+
     /// Takes an error from the service's `poll_ready`.
     pub(super) fn not_ready(&mut self, end: End, hint: Option<Duration>, now: u64) {
         self.expire_lease(now);

@@ -32,6 +32,7 @@
 //! What changed is told by [`deliver`](Breaker::deliver), which a caller without handle or layer calls
 //! when [`has_news`](Breaker::has_news) says so.
 
+mod answered;
 pub(crate) mod config;
 mod fast;
 mod foresee;
@@ -146,7 +147,7 @@ impl Breaker {
     /// Records the success of such a call, if that takes neither the clock nor a second try.
     #[inline(always)]
     pub(crate) fn succeeds_at_once(&self, plain: Plain) -> bool {
-        self.credit.take_at_once(plain.0.generation(), &self.word)
+        self.credit.take_at_once(plain.0.generation(), &self.word, || u64::MAX)
     }
 
     /// Records the success of such a call, unless the machine must take it.
@@ -287,13 +288,38 @@ impl Breaker {
         Recorded { outcome, slow }
     }
 
-    /// Settles a call that takes no thought: a success within the credit, or what counts for nothing.
+    /// Settles the usual call, which takes no thought: a success within the credit.
+    // What is inlined into the caller's future is no more than a success that changes nothing needs: with
+    // more of it, that future's own `poll` is not inlined any longer.
     #[inline(always)]
-    pub(crate) fn settles_plainly(&self, permit: &Permit, outcome: Outcome, now: impl Now) -> bool {
-        self.settles_plainly_at(permit, outcome, &mut Once::new(now))
+    pub(crate) fn settles_plainly(
+        &self,
+        permit: &Permit,
+        outcome: Outcome,
+        now: &impl Now,
+    ) -> bool {
+        outcome == Outcome::Success
+            && permit.kind() == Kind::Call
+            && (permit.started == NEVER && self.credit.is_unchanging()
+                || self.succeeds(permit.generation(), permit.started, now))
     }
 
-    #[inline(always)]
+    /// A success of a closed circuit's call. Small, so that it keeps everything in registers.
+    #[inline(never)]
+    fn succeeds(&self, mine: u64, started: u64, now: &impl Now) -> bool {
+        let since = || now.nanos_since(self.origin);
+        started == NEVER && self.credit.take_at_once(mine, &self.word, since)
+            || self.succeeds_after_all(mine, started, now)
+    }
+
+    #[inline(never)]
+    fn succeeds_after_all(&self, mine: u64, started: u64, now: &impl Now) -> bool {
+        let mut now = Once::new(*now);
+        (started == NEVER || !self.is_slow_at(started, now.since(self.origin)))
+            && self.credit.take(mine, &self.word, || now.since(self.origin))
+    }
+
+    #[inline]
     fn settles_plainly_at(
         &self,
         permit: &Permit,
@@ -314,9 +340,12 @@ impl Breaker {
 
     #[inline]
     fn is_slow(&self, permit: &Permit, now: &mut Once<impl Now>) -> bool {
-        permit.started != NEVER
-            && now.since(self.origin).saturating_sub(permit.started)
-                > self.slow_after.load(Ordering::Relaxed)
+        permit.started != NEVER && self.is_slow_at(permit.started, now.since(self.origin))
+    }
+
+    #[inline]
+    fn is_slow_at(&self, started: u64, now: u64) -> bool {
+        now.saturating_sub(started) > self.slow_after.load(Ordering::Relaxed)
     }
 
     #[cold]

@@ -90,6 +90,22 @@ impl Permit {
         Word(self.word.get()).has(Word::DROPS)
     }
 
+    /// For a call that was slow, or not, when its answer began. A probe stays one.
+    pub(super) fn answered(self, slow: bool) -> Self {
+        let (kind, slot) = match self.kind() {
+            Kind::Listed => (Kind::Call, 0),
+            other => (other, self.slot()),
+        };
+        // A call that was slow then is slow ever after.
+        let started = if slow { self.started } else { NEVER };
+        Self::new(Word(self.word.get()), (kind, slot), started, NEVER)
+    }
+
+    /// Whether the call's outcome is recorded: not while disabled, nor where shadow has let it in.
+    pub fn is_recorded(&self) -> bool {
+        self.kind() != Kind::Untracked
+    }
+
     /// Whether this call is a probe.
     pub fn is_probe(&self) -> bool {
         self.kind() == Kind::Probe

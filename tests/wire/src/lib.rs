@@ -4,3 +4,13 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../../src/docs/configuration.md")]
 struct Configuration;
+
+/// The examples of the guide to clients.
+#[cfg(doctest)]
+#[doc = include_str!("../../../src/docs/clients.md")]
+struct Clients;
+
+/// The page on health, whose examples need what this package has.
+#[cfg(doctest)]
+#[doc = include_str!("../../../src/docs/health.md")]
+struct Health;

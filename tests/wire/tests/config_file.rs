@@ -8,6 +8,11 @@ use portcullis::{
     BudgetConfig, BulkheadConfig, BulkheadLayer, CatchPanicConfig, CircuitBreakerConfig, Error,
     FallbackConfig, HalfOpen, Hung, Jitter, KeyedRateLimitLayer, Keys, LastGoodConfig, Outcome,
     RateLimitConfig, RateLimitLayer, Sleep, State, TimeoutConfig, Waits,
+    http::{
+        BodyTimeoutConfig,
+        deadline::{DeadlineConfig, ForwardDeadlineConfig},
+        key::ClientIp,
+    },
     stack::{self, ClientConfig, ServerConfig},
 };
 use serde::Deserialize;
@@ -33,6 +38,10 @@ struct Guide {
     clients: Keys,
     bulkhead: BulkheadConfig,
     timeout: TimeoutConfig,
+    body_timeout: BodyTimeoutConfig,
+    deadline: DeadlineConfig,
+    forward_deadline: ForwardDeadlineConfig,
+    client_ip: ClientIp,
     budget: BudgetConfig,
     fallback: FallbackConfig,
     last_good: LastGoodConfig,
@@ -62,6 +71,14 @@ fn the_file_in_the_guide_says_what_it_seems_to_say() {
     assert_eq!(guide.bulkhead, bulkhead);
     let timeout = TimeoutConfig::new("reports", 5 * SECOND).min_remaining(SECOND / 20);
     assert_eq!(guide.timeout, timeout);
+    let body = BodyTimeoutConfig::new("reports", 15 * SECOND).total(600 * SECOND);
+    assert_eq!(guide.body_timeout, body);
+    let deadline = DeadlineConfig::new("api").grpc_timeout().millis("x-timeout-ms");
+    let deadline = deadline.max(30 * SECOND).margin(SECOND / 200).min_remaining(SECOND / 50);
+    assert_eq!(guide.deadline, deadline);
+    assert_eq!(guide.forward_deadline, ForwardDeadlineConfig::new("payments").grpc_timeout());
+    let ip = ClientIp::trusted_proxies(["10.0.0.0/8", "fd00::/8"]).x_forwarded_for();
+    assert_eq!(format!("{:?}", guide.client_ip), format!("{ip:?}"));
     assert_eq!(guide.budget, BudgetConfig::grpc(100, 0.1));
     assert_eq!(guide.fallback, FallbackConfig::new("prices"));
     assert_eq!(guide.last_good, LastGoodConfig::new("prices", 300 * SECOND));
@@ -77,7 +94,7 @@ fn whatever_becomes_of_a_line_of_it_is_told_by_its_line() {
     let mut refused = 0;
     for at in 0..lines.len() {
         let Some((field, _)) = lines[at].split_once(" = ") else { continue };
-        let spoilt = format!("{field} = [\"nothing takes a list\"]");
+        let spoilt = format!("{field} = [[[\"nothing takes this\"]]]");
         let text: Vec<&str> =
             (0..lines.len()).map(|n| if n == at { spoilt.as_str() } else { lines[n] }).collect();
         let error = toml::from_str::<Guide>(&text.join("\n")).expect_err(&spoilt);
@@ -94,8 +111,9 @@ fn whatever_becomes_of_a_line_of_it_is_told_by_its_line() {
             let told = error.message();
             let missing =
                 told.starts_with("missing field `") && told.ends_with(&format!("{field}`"));
-            // Three rules of a circuit need that one field.
-            assert!(missing || told.contains("needs `slow_call_after`"), "{field}: {error}");
+            // Some are needed by others: three rules of a circuit, and who is trusted.
+            let needed = told.contains("needs `slow_call_after`") || told.starts_with("`header` =");
+            assert!(missing || needed, "{field}: {error}");
         }
     }
     assert!(refused > 30, "{refused}");

@@ -95,6 +95,8 @@ pub struct Buckets<K> {
 struct Room {
     taken: AtomicU64,
     most: u64,
+    /// How many there were that are no more.
+    gone: AtomicU64,
 }
 
 impl Room {
@@ -112,6 +114,7 @@ impl Room {
     fn give_back(&self, places: usize) {
         if places > 0 {
             self.taken.fetch_sub(places as u64, Ordering::Relaxed);
+            self.gone.fetch_add(places as u64, Ordering::Relaxed);
         }
     }
 }
@@ -150,7 +153,7 @@ impl<K> Buckets<K> {
             made: now,
             hasher: RandomState::default(),
             parts: (0..parts).map(part).collect(),
-            room: Room { taken: AtomicU64::new(0), most: most as u64 },
+            room: Room { taken: AtomicU64::new(0), most: most as u64, gone: AtomicU64::new(0) },
             at_cap,
             overflow: Mutex::new(Overflow { meter: Meter::new(rate), full_at: 0 }),
             config: Mutex::new(config),

@@ -46,6 +46,9 @@ pub struct KeyedRateLimitSnapshot {
     pub shared: Level,
     /// Bytes that the table takes, without what keys have on the heap.
     pub bytes: usize,
+    /// How many buckets have gone since the table was made: full ones, for which a new one is as good, and
+    /// those of keys that were removed.
+    pub forgotten: u64,
     /// How many calls were refused since the table was made; those that shadow let in are not. Counted by
     /// [`RateLimiters`](crate::RateLimiters).
     pub refused: u64,
@@ -80,6 +83,7 @@ impl<K> Buckets<K> {
             at_cap,
             shared: self.shared(self.nanos(now)),
             bytes: self.parts.iter().map(|part| part.lock().bytes()).sum(),
+            forgotten: self.room.gone.load(Ordering::Relaxed),
             refused: 0,
             untracked: 0,
         }
