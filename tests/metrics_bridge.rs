@@ -181,6 +181,7 @@ fn every_word_of_a_label_is_documented() {
         ),
         (PolicyKind::Timeout, &[Reason::Timeout, Reason::DeadlineTooShort]),
         (PolicyKind::Retry, &[Reason::DeadlineTooShort]),
+        (PolicyKind::BodyTimeout, &[Reason::Timeout]),
         (PolicyKind::CatchPanic, &[Reason::Panicked]),
     ];
     let policy = "db";

@@ -1,4 +1,4 @@
-//! Metrics of policies whose calls are only counted: retry, timeout, fallback, catch panic.
+//! Metrics of policies whose calls are only counted: retry, timeouts, fallback, catch panic.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::{
     chain::Chain,
-    names,
+    names::{self, Metric},
     sink::{Rejections, Scope, shadow_pair},
 };
 use crate::{
@@ -198,24 +198,21 @@ impl Fallback {
     }
 }
 
-pub(super) struct CatchPanic {
-    caught: Counter,
+/// Of a policy that tells of nothing but what has gone wrong.
+pub(super) struct Wrongs {
+    done: Counter,
     reported: Counter,
     rejections: Rejections,
 }
 
-impl CatchPanic {
-    pub(super) fn new(scope: &Scope) -> Self {
-        let panics = |shadow| scope.counter(&names::CATCH_PANIC_PANICS, [shadow_pair(shadow)]);
-        Self {
-            caught: panics(false),
-            reported: panics(true),
-            rejections: Rejections::new(scope, PolicyKind::CatchPanic),
-        }
+impl Wrongs {
+    pub(super) fn new(scope: &Scope, metric: &'static Metric, kind: PolicyKind) -> Self {
+        let count = |shadow| scope.counter(metric, [shadow_pair(shadow)]);
+        Self { done: count(false), reported: count(true), rejections: Rejections::new(scope, kind) }
     }
 
     pub(super) fn rejected(&self, reason: Reason, shadow: bool) {
-        if shadow { &self.reported } else { &self.caught }.increment(1);
+        if shadow { &self.reported } else { &self.done }.increment(1);
         self.rejections.add(reason, shadow);
     }
 }

@@ -14,7 +14,7 @@ use metrics::Recorder;
 
 use self::{
     breaker::Breaker,
-    calls::{CatchPanic, Fallback, Retry, Timeout},
+    calls::{Fallback, Retry, Timeout, Wrongs},
     chain::Names,
     lines::{Bulkhead, Limiter},
     sink::{Scope, Sink},
@@ -70,7 +70,8 @@ struct Policies {
     timeouts: Names<Timeout>,
     retries: Names<Retry>,
     fallbacks: Names<Fallback>,
-    guards: Names<CatchPanic>,
+    guards: Names<Wrongs>,
+    bodies: Names<Wrongs>,
 }
 
 impl Default for MetricsObserver {
@@ -107,6 +108,7 @@ impl MetricsObserver {
                 retries: Names::default(),
                 fallbacks: Names::default(),
                 guards: Names::default(),
+                bodies: Names::default(),
             }),
         };
         metrics.describe();
@@ -155,8 +157,14 @@ impl Policies {
         self.fallbacks.get(name, || Fallback::new(self.scope(name)))
     }
 
-    fn guard(&self, name: &'static str) -> &CatchPanic {
-        self.guards.get(name, || CatchPanic::new(&self.scope(name)))
+    fn guard(&self, name: &'static str) -> &Wrongs {
+        let (metric, kind) = (&names::CATCH_PANIC_PANICS, PolicyKind::CatchPanic);
+        self.guards.get(name, || Wrongs::new(&self.scope(name), metric, kind))
+    }
+
+    fn body(&self, name: &'static str) -> &Wrongs {
+        let (metric, kind) = (&names::BODY_TIMEOUT_CUTS, PolicyKind::BodyTimeout);
+        self.bodies.get(name, || Wrongs::new(&self.scope(name), metric, kind))
     }
 
     fn rejected(&self, name: &'static str, kind: PolicyKind, reason: Reason, shadow: bool) {
@@ -168,6 +176,7 @@ impl Policies {
             PolicyKind::Retry => self.retry(name).rejected(reason, shadow),
             PolicyKind::Fallback => self.fallback(name).rejected(reason, shadow),
             PolicyKind::CatchPanic => self.guard(name).rejected(reason, shadow),
+            PolicyKind::BodyTimeout => self.body(name).rejected(reason, shadow),
         }
     }
 }

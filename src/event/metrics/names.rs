@@ -105,6 +105,9 @@ metrics! {
     FALLBACK_EVICTIONS = Counter "portcullis.fallback.evictions" in Count:
         "Kept answers that were forgotten to make room for another key";
 
+    BODY_TIMEOUT_CUTS = Counter "portcullis.body_timeout.cuts" in Count:
+        "Bodies that took too long";
+
     CATCH_PANIC_PANICS = Counter "portcullis.catch_panic.panics" in Count:
         "Panics of the service";
 }

@@ -34,6 +34,7 @@ impl MetricsObserver {
             // Events say everything of these; but what is registered is seen before there is one.
             PolicySnapshot::Timeout(_) => _ = of.timeout(name),
             PolicySnapshot::CatchPanic(_) => _ = of.guard(name),
+            PolicySnapshot::BodyTimeout(_) => _ = of.body(name),
         }
     }
 

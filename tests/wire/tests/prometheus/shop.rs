@@ -14,6 +14,7 @@ use portcullis::{
     Backoff, BoxError, Bulkhead, BulkheadConfig, CatchPanicConfig, Circuit, CircuitBreakerConfig,
     Error, ErrorLayer, FallbackConfig, FallbackPolicy, Options, PanicGuard, RateLimitConfig,
     RateLimiter, Registry, RetryConfig, RetryPolicy, Sleep, TimeLimit, TimeoutConfig,
+    http::{BodyTimeLimit, BodyTimeoutConfig},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tower::{Service, ServiceBuilder, service_fn, util::BoxCloneService};
@@ -91,7 +92,7 @@ pub(crate) async fn serve() -> Server {
 
 pub(crate) type Shop = BoxCloneService<&'static str, u16, Error<BoxError>>;
 
-/// Every policy, each with the name `shop`; the rate is one that gives nothing back meanwhile.
+/// Every policy that an answer without a body meets, each with the name `shop`; the rate is one that gives nothing back meanwhile.
 pub(crate) fn stack(server: &Server, options: &Options, registry: &Registry) -> Shop {
     let fallback = FallbackPolicy::with(FallbackConfig::new("shop"), options.clone());
     let fallback = fallback.expect("a valid config");
@@ -120,6 +121,8 @@ pub(crate) fn stack(server: &Server, options: &Options, registry: &Registry) -> 
     registry.add(&retry).expect("its name is its own");
     registry.add(&circuit).expect("its name is its own");
     registry.add(&guard).expect("its name is its own");
+    let body = BodyTimeLimit::with(BodyTimeoutConfig::new("shop", LONG), options.clone());
+    registry.add(&body.expect("a valid config")).expect("its name is its own");
 
     let (client, address) = (reqwest::Client::new(), server.address);
     let ask = service_fn(move |path: &'static str| {

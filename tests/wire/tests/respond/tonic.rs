@@ -14,8 +14,9 @@ use std::{
 
 use bytes::{Buf, BufMut, Bytes};
 use portcullis::{
-    BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer, CircuitBreakerLayer,
-    ErrorLayer, RateLimitLayer, Reason, TimeoutConfig, TimeoutLayer, http::RespondLayer, stack,
+    BoxError, BulkheadConfig, BulkheadLayer, CatchPanicConfig, CatchPanicLayer,
+    CircuitBreakerLayer, ErrorLayer, RateLimitLayer, Reason, TimeoutConfig, TimeoutLayer,
+    http::RespondLayer, stack,
 };
 use tokio::net::TcpListener;
 use tonic::{
@@ -130,13 +131,14 @@ fn limit(request: &http::Request<Body>) -> Option<Duration> {
 }
 
 /// Serves the service behind a layer.
-async fn behind<L>(layer: L) -> (SocketAddr, ByHand)
+async fn behind<L, B>(layer: L) -> (SocketAddr, ByHand)
 where
     L: Layer<tonic::service::Routes> + Clone + Send + 'static,
-    L::Service: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+    L::Service: Service<http::Request<Body>, Response = http::Response<B>, Error = Infallible>
         + Clone
         + Send
         + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     <L::Service as Service<http::Request<Body>>>::Future: Send,
 {
     let by_hand = ByHand::default();
