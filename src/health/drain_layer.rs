@@ -137,12 +137,32 @@ impl<F> fmt::Debug for ResponseFuture<F> {
 }
 
 pin_project! {
-    /// A body whose request is in flight until it has ended, failed or been dropped.
+    /// A body whose request is in flight until it has ended, failed or been dropped. One made by `Default` or
+    /// `From` counts for nothing, for whoever answers in the service's place.
     #[derive(Debug, Default)]
     pub struct TrackedBody<B> {
         #[pin]
         body: B,
         tracked: Option<InFlight>,
+    }
+}
+
+impl<B> TrackedBody<B> {
+    /// A body that counts for nothing, of whoever answers in the service's place.
+    pub fn new(body: B) -> Self {
+        Self { body, tracked: None }
+    }
+}
+
+impl<B: From<String>> From<String> for TrackedBody<B> {
+    fn from(text: String) -> Self {
+        Self::new(text.into())
+    }
+}
+
+impl<B: From<bytes::Bytes>> From<bytes::Bytes> for TrackedBody<B> {
+    fn from(bytes: bytes::Bytes) -> Self {
+        Self::new(bytes.into())
     }
 }
 
