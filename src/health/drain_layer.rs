@@ -123,7 +123,9 @@ where
         Poll::Ready(answered.map(|response| {
             let mut response = response.map(|body| TrackedBody { body, tracked });
             if closes && !response.headers().contains_key(CONNECTION) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                // Without room among tens of thousands of headers, it is left out.
+                let close = HeaderValue::from_static("close");
+                let _ = response.headers_mut().try_insert(CONNECTION, close);
             }
             response
         }))
