@@ -17,6 +17,11 @@
 //! | [`ErrorLayer`] | lifts the service's error once, so that it can carry a refusal | [`Error::Inner`] | |
 //! | [`stack::client`], [`stack::server`] | the layers of a client or a server in their right order, as one | | [`stack::check`] explains what is wrong with any stack |
 //!
+//! With feature `http`, servers also have `http::RespondLayer`, which turns refusals into responses,
+//! `http::deadline::DeadlineLayer` and keys of clients in `http::key`; clients have `http::ReplayBodyLayer`,
+//! `http::HttpClassifier` and `grpc::GrpcClassifier`; both have `http::BodyTimeoutLayer` and `hold_body()`. `health` has
+//! probes and draining.
+//!
 //! [`docs::choosing`] says which one is for which pain, [`docs::ordering`] in which order they stand and why.
 //!
 //! The whole stack of a client, with sane numbers, in front of any service:
@@ -89,12 +94,14 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `tracing` | on | what happens rarely goes to `tracing` as well: see [`docs::telemetry`] |
+//! | `http` | off | modules `http`, `grpc` and `health`: see [`docs::frameworks`] and [`docs::clients`] |
+//! | `reqwest` | off | `http`, for reqwest's own requests and responses |
+//! | `tonic` | off | `http`, and a `tonic::Status` that carries refusals; needs Rust 1.88 |
+//! | `metrics` | off | `event::MetricsObserver`: every event as counters, gauges and histograms of the crate `metrics` |
+//! | `serde` | off | every configuration can be read from a file, and written to one: see [`docs::configuration`] |
 //! | `quanta` | off | `clock::quanta_now`, a faster clock that can be chosen in code |
 //!
 //! Features add API and never change behaviour. The minimum supported Rust version is 1.85.
-//!
-//! Still to come, on the same foundation: parts for HTTP and gRPC, health, a bridge to `metrics`, and
-//! configurations that `serde` reads.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod ambient;
@@ -133,8 +140,8 @@ pub mod timeout;
 #[cfg(any(doc, doctest))]
 pub mod docs;
 
-/// The README's examples, tested.
-#[cfg(doctest)]
+/// The README's examples, tested where everything that they name is there.
+#[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -10,9 +10,9 @@
 //! | [readiness] | what does `poll_ready` promise, and where are calls refused? |
 //! | [telemetry] | what can be seen of a policy, which metrics are there, and what does it cost? |
 //! | [testing] | how is a stack tested without waiting? |
+//! | [frameworks] | what does it look like in front of axum, hyper and tonic? |
 //! | [clients] | what is a failure of HTTP or gRPC, and when may it be tried again? |
 //! | [configuration] | how does a file set all of this? |
-//! | [frameworks] | what does it look like with axum and reqwest? |
 #![cfg_attr(
     feature = "http",
     doc = "| [health] | when is a process alive, when is it ready, and how does it end? |"
@@ -47,12 +47,14 @@ pub mod testing {}
 #[cfg_attr(not(doctest), doc = include_str!("configuration.md"))]
 pub mod configuration {}
 
-// Its examples need axum and reqwest: they are tested where those are, in `tests/stacks`.
-#[cfg_attr(not(doctest), doc = include_str!("frameworks.md"))]
+// The examples of these need axum, reqwest and tonic: they are tested where those are, in `tests/wire`. What they
+// link to needs feature `http`.
+#[cfg_attr(all(feature = "http", not(doctest)), doc = include_str!("frameworks.md"))]
+#[cfg_attr(not(feature = "http"), doc = "This page is of feature `http`.")]
 pub mod frameworks {}
 
-// Its examples need reqwest and tonic: they are tested where those are, in `tests/wire`.
-#[cfg_attr(not(doctest), doc = include_str!("clients.md"))]
+#[cfg_attr(all(feature = "http", not(doctest)), doc = include_str!("clients.md"))]
+#[cfg_attr(not(feature = "http"), doc = "This page is of feature `http`.")]
 pub mod clients {}
 
 // Its examples need axum: they are tested where that is, in `tests/wire`.

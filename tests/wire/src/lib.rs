@@ -14,3 +14,8 @@ struct Clients;
 #[cfg(doctest)]
 #[doc = include_str!("../../../src/docs/health.md")]
 struct Health;
+
+/// The page on servers, whose examples need axum and tonic.
+#[cfg(doctest)]
+#[doc = include_str!("../../../src/docs/frameworks.md")]
+struct Frameworks;

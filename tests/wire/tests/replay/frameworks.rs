@@ -15,6 +15,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full, channel::Channel};
 use portcullis::{
     BoxError, Classify, DefaultClassifier, Error, ErrorLayer, Outcome, RetryEnd,
+    grpc::AttemptLayer,
     http::{ReplayBody, ReplayBodyLayer, ReplayRequest},
 };
 use tokio::net::TcpListener;
@@ -178,6 +179,7 @@ async fn a_tonic_channel_replays_by_code() {
         let service = ServiceBuilder::new()
             .layer(ReplayBodyLayer::new())
             .layer(retry)
+            .layer(AttemptLayer::new())
             .layer(ErrorLayer::new())
             .map_request(|request: Request<ReplayBody<tonic::body::Body>>| {
                 request.map(tonic::body::Body::new)
