@@ -33,10 +33,9 @@ async fn a_check_that_asks_for_itself_fails_at_its_timeout() {
     });
     health.add(check.ttl(Duration::ZERO)).unwrap();
     for _ in 0..2 {
-        let before = tokio::time::Instant::now();
         let report = health.report(Probe::Readiness).await;
         assert!(!report.is_ok());
-        assert_eq!(before.elapsed(), Duration::from_secs(1));
+        assert_eq!(report.items()[0].took(), Some(SECOND));
     }
     // Probes that go away while it does leave nothing behind that would answer the next one.
     drop(tokio_test::task::spawn(health.report(Probe::Readiness)).poll());
