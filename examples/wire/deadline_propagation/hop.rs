@@ -45,6 +45,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const PIECE: Duration = Duration::from_millis(2);
 
 type Client = BoxCloneSyncService<reqwest::Request, reqwest::Response, Error<reqwest::Error>>;
+/// The next server, and what calls it.
+type Next = Option<(SocketAddr, Client)>;
 
 /// One request, as its server saw it.
 #[derive(Clone, Debug)]
@@ -171,10 +173,7 @@ impl Drop for Working {
     }
 }
 
-async fn serve(
-    State((book, next)): State<(Arc<Book>, Option<(SocketAddr, Client)>)>,
-    request: Request,
-) -> Response<Body> {
+async fn serve(State((book, next)): State<(Arc<Book>, Next)>, request: Request) -> Response<Body> {
     let told = request.headers().get(HEADER).and_then(|told| told.to_str().ok()).map(str::to_owned);
     let left = deadline::remaining().unwrap_or(Duration::MAX);
     book.seen.send_modify(|seen| seen.begun.push(Begun { told, left }));

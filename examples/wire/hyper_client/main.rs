@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::{Body as HttpBody, Frame};
+use hyper::body::{Body as HttpBody, Frame, Incoming};
 use hyper_util::{
     client::legacy::{Client, Error as HyperError, connect::HttpConnector},
     rt::TokioExecutor,
@@ -25,7 +25,10 @@ use portcullis::{
     Backoff, BoxError, CarryRejection, Circuit, CircuitBreakerConfig, CircuitBreakerLayer,
     Classify, Error, ErrorLayer, Hint, Hints, Jitter, Outcome, Reason, Rejection, RetryConfig,
     RetryLayer, Sleep, State, TimeoutConfig, TimeoutLayer,
-    http::{BodyTimeoutConfig, BodyTimeoutLayer, HttpClassifier, ReplayBodyLayer, ReplayRequest},
+    http::{
+        BodyTimeoutConfig, BodyTimeoutLayer, HttpClassifier, ReplayBodyLayer, ReplayRequest,
+        body_timeout::TimedBody, hold::HeldBody,
+    },
     stack::{self, Report},
 };
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -79,19 +82,19 @@ where
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// The layers, the outermost first; what the check says of them; and the circuit, to look at.
+/// A client behind its layers, what the check says of them, and the circuit, to look at.
+struct Protected<S> {
+    service: S,
+    report: Report,
+    circuit: Circuit,
+}
+
+/// What the layers make of a response: cut when it stalls, and held to its end by the circuit.
+type Answer = Response<HeldBody<TimedBody<Incoming>>>;
+
+/// The layers, the outermost first.
 fn protected() -> Result<
-    (
-        impl Service<
-            Request<Body>,
-            Response = Response<
-                impl HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-            >,
-            Error = Failed,
-        > + Clone,
-        Report,
-        Circuit,
-    ),
+    Protected<impl Service<Request<Body>, Response = Answer, Error = Failed> + Clone>,
     BoxError,
 > {
     let total = TimeoutLayer::new(TimeoutConfig::new("library", Duration::from_secs(30)))?;
@@ -121,7 +124,7 @@ fn protected() -> Result<
             .layer(ErrorLayer::new())
             .service(client())
     });
-    Ok((service, report, circuit))
+    Ok(Protected { service, report, circuit })
 }
 
 fn request(
@@ -194,7 +197,7 @@ async fn run() -> Result<Claims, BoxError> {
     let mut out = io::stdout();
     let mut claims = Claims::default();
     let told = Told::listen()?;
-    let (service, report, circuit) = protected()?;
+    let Protected { service, report, circuit } = protected()?;
     let bare = ServiceBuilder::new().layer(ErrorLayer::new()).service(client::<Body>());
     let (ours, twin) = (Server::start().await?, Server::start().await?);
     writeln!(out, "hyper's client, its layers put together one by one. What they do:\n")?;

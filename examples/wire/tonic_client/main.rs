@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use portcullis::{
     Backoff, BoxError, CarryRejection, Circuit, CircuitBreakerConfig, HalfOpen, Hint, Jitter,
     Reason, RetryConfig, RetryEnd, Sleep, State,
@@ -28,9 +29,11 @@ use tokio::time::sleep;
 use tonic::{
     Code, Request, Status,
     body::Body,
+    client::GrpcService,
+    codegen::Body as HttpBody,
     transport::{Channel, Error as TransportError},
 };
-use tower::{Service, ServiceBuilder};
+use tower::ServiceBuilder;
 use wire_examples::{
     claims::{self, Claims},
     stock::StockClient,
@@ -52,24 +55,24 @@ async fn main() -> ExitCode {
     claims::tell("tonic_client", run()).await
 }
 
-/// A channel behind the stack under test, quick to open and to close. Its own numbers are a better start in
-/// production, which thinks in tens of seconds.
+/// A channel behind its stack, and the circuit, to look at.
+struct Protected<S> {
+    service: S,
+    circuit: Circuit,
+}
+
+/// The stack under test, quick to open and to close. Its own numbers are a better start in production, which
+/// thinks in tens of seconds.
 fn protected(
     channel: Channel,
 ) -> Result<
-    (
-        impl Service<
-            http::Request<Body>,
-            Response = http::Response<
-                impl tonic::codegen::Body<Data = bytes::Bytes, Error: Into<BoxError> + Send>
-                + Send
-                + 'static,
-            >,
+    Protected<
+        impl GrpcService<
+            Body,
+            ResponseBody: HttpBody<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static,
             Error = Status,
-            Future: Send,
         > + Clone,
-        Circuit,
-    ),
+    >,
     BoxError,
 > {
     let breaker = CircuitBreakerConfig::default()
@@ -94,7 +97,7 @@ fn protected(
         .map_err(|error: TransportError| Status::from_error(error.into()))
         .map_request(|request: http::Request<_>| request.map(Body::new))
         .service(channel);
-    Ok((service, circuit))
+    Ok(Protected { service, circuit })
 }
 
 type Got = Result<String, Status>;
@@ -130,10 +133,10 @@ impl Side {
 /// The same calls for either side.
 async fn story<T>(server: Server, mut client: StockClient<T>) -> Result<Side, BoxError>
 where
-    T: tonic::client::GrpcService<Body>,
+    T: GrpcService<Body>,
     T::Error: Into<BoxError>,
-    T::ResponseBody: tonic::codegen::Body<Data = bytes::Bytes> + Send + 'static,
-    <T::ResponseBody as tonic::codegen::Body>::Error: Into<BoxError> + Send,
+    T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as HttpBody>::Error: Into<BoxError> + Send,
 {
     let mut ask = async |item: &str| {
         let answer = client.count(Request::new(item.to_owned())).await;
@@ -169,7 +172,7 @@ async fn run() -> Result<Claims, BoxError> {
     )?;
     let told = Told::listen()?;
     let server = Server::start().await?;
-    let (service, circuit) = protected(server.channel().await?)?;
+    let Protected { service, circuit } = protected(server.channel().await?)?;
     let ours = story(server, StockClient::new(service)).await?;
     let server = Server::start().await?;
     let channel = server.channel().await?;
