@@ -95,7 +95,7 @@ impl Story {
     }
 
     fn claim(&mut self, says: impl Into<String>, holds: bool) {
-        self.claims.add(says, holds);
+        self.claims.claim(holds, says);
     }
 
     /// Asks so many times, and takes down what came of it.

@@ -175,7 +175,7 @@ async fn run() -> Result<Claims, Box<dyn StdError>> {
 /// while the old server serves on, which is what that time is for.
 fn check(ours: &Told, twin: &Told) -> Claims {
     let mut claims = Claims::new();
-    let mut claim = |says: String, holds| claims.add(says, holds);
+    let mut claim = |says: String, holds| claims.claim(holds, says);
 
     let (calls, errors) = (ours.load.answers() + ours.load.errors(), ours.load.errors());
     claim(format!("no caller saw an error ({calls} calls, {errors} errors)"), errors == 0);

@@ -205,7 +205,7 @@ fn show(out: &mut impl Write, title: &str, scrape: &Scrape, prefixes: &[&str]) -
 fn check(scrapes: &[Scrape; 4], upstream: &Upstream, got: &Got, went: bool) -> Claims {
     let [well, ill, silent, last] = scrapes;
     let mut claims = Claims::new();
-    let mut claim = |says: String, holds: bool| claims.add(says, holds);
+    let mut claim = |says: String, holds: bool| claims.claim(holds, says);
     let shadow = ("shadow", "false");
     let is = |scrape: &Scrape, state| scrape.sum("portcullis_breaker_state", &[("state", state)]);
     let calls = |scrape: &Scrape, outcome| {

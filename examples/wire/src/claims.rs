@@ -1,13 +1,20 @@
 //! What an example was to show, and whether it did.
 
 use std::{
-    fmt::Display,
+    fmt::{Debug, Display},
+    future::Future,
     io::{self, Write},
     process::ExitCode,
     time::Duration,
 };
 
+use portcullis::BoxError;
+use tokio::time::timeout;
+
 use crate::{Ink, Paint};
+
+/// No step of a story takes longer on any machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What an example was to show, and whether it did.
 #[derive(Clone, Debug, Default)]
@@ -19,9 +26,16 @@ impl Claims {
         Self::default()
     }
 
-    /// Something that was to be shown, and whether it was.
-    pub fn add(&mut self, says: impl Into<String>, holds: bool) {
+    /// Whether something that was to be shown was, and what it says.
+    pub fn claim(&mut self, holds: bool, says: impl Into<String>) {
         self.0.push((says.into(), holds));
+    }
+
+    /// Says that two values are the same, and shows both if they are not.
+    pub fn same<T: PartialEq + Debug>(&mut self, is: T, should_be: T, says: impl Display) {
+        let holds = is == should_be;
+        let found = if holds { String::new() } else { format!(" ({is:?}, not {should_be:?})") };
+        self.claim(holds, format!("{says}{found}"));
     }
 
     /// All of it, below an empty line.
@@ -47,7 +61,7 @@ pub async fn run<E: Display>(
     within: Duration,
     story: impl Future<Output = Result<Claims, E>>,
 ) -> ExitCode {
-    let complaint: String = match tokio::time::timeout(within, story).await {
+    let complaint: String = match timeout(within, story).await {
         Ok(Ok(Claims(claims))) => {
             let broken = claims.into_iter().filter(|(_, holds)| !holds);
             broken.map(|(says, _)| format!("{name}: this did not hold: {says}\n")).collect()
@@ -61,4 +75,24 @@ pub async fn run<E: Display>(
     // If even this cannot be written, the exit code still says it.
     let _ = io::stderr().write_all(complaint.as_bytes());
     ExitCode::FAILURE
+}
+
+/// [`run`], for a story that leaves it to this to print what it claims.
+pub async fn tell(name: &str, story: impl Future<Output = Result<Claims, BoxError>>) -> ExitCode {
+    let printed = async {
+        let claims = story.await?;
+        claims.print(Paint::new())?;
+        Ok::<_, BoxError>(claims)
+    };
+    run(name, 3 * PATIENCE, printed).await
+}
+
+/// Waits for something that is sure to come, and says what it was if it does not.
+///
+/// # Errors
+/// After [`PATIENCE`].
+#[expect(clippy::disallowed_methods, reason = "an example must end, in real time")]
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, BoxError> {
+    let waited = timeout(PATIENCE, future).await;
+    waited.map_err(|_| format!("this does not come: {what}").into())
 }

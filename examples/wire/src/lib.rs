@@ -1,9 +1,11 @@
 //! What more than one of these examples needs. What an example is about stands in its own folder.
 
-mod claims;
+pub mod claims;
 mod paint;
 mod scrape;
 mod serve;
+pub mod stock;
+pub mod told;
 
 pub use self::{
     claims::{Claims, run},

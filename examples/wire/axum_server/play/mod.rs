@@ -120,7 +120,7 @@ impl Play {
     }
 
     fn claim(&mut self, says: impl Into<String>, holds: bool) {
-        self.claims.add(says, holds);
+        self.claims.claim(holds, says);
     }
 
     /// A policy's handle.
