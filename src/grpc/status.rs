@@ -1,6 +1,6 @@
 //! tonic's `Status`: it carries a refusal, and is judged by its code.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, error::Error as _, sync::Arc};
 
 use http::HeaderMap;
 use tonic::{Response, Status, metadata::MetadataMap};
@@ -86,6 +86,18 @@ pub(super) fn as_status<E: 'static>(error: &E) -> Option<&Status> {
     (error as &dyn Any).downcast_ref()
 }
 
+/// The code of a status that is an error. Of a connection that was lost under way tonic makes `CANCELLED` or
+/// `UNKNOWN`, with the transport's error as the source; a code that came over the wire has none. To gRPC that is
+/// `UNAVAILABLE`, as a connection that was refused is.
+fn code_of_status(status: &Status) -> Code {
+    match status.code() {
+        tonic::Code::Cancelled | tonic::Code::Unknown if status.source().is_some() => {
+            Code::Unavailable
+        }
+        code => code.into(),
+    }
+}
+
 impl<F: Fn(Code) -> Option<Outcome>> GrpcClassifier<F> {
     pub(super) fn judge_status(&self, status: &Status) -> (Outcome, Option<Hint>) {
         // An attempt that one of our own layers cut is a failure here as it is anywhere else.
@@ -94,7 +106,7 @@ impl<F: Fn(Code) -> Option<Outcome>> GrpcClassifier<F> {
         }
         let told = || retry_info::read(status.details()).map(Hint::After);
         let hint = pushback::find(status.metadata().as_ref()).or_else(told);
-        (self.judge(status.code().into(), hint), hint)
+        (self.judge(code_of_status(status), hint), hint)
     }
 
     fn judge_call<T>(&self, result: &Result<Response<T>, Status>) -> (Outcome, Option<Hint>) {
