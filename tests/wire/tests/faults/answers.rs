@@ -96,7 +96,11 @@ async fn connections_that_end_between_requests_are_nobodys_loss() {
             assert_eq!(api.server.requests(), call);
             api.is_at_rest();
         }
-        assert_eq!(api.seen().connections, calls, "{kind:?}");
+        match kind {
+            // One more request may go out before the client hears that its connection ends.
+            Kind::Tonic => assert!((2..=calls).contains(&api.seen().connections)),
+            _ => assert_eq!(api.seen().connections, calls, "{kind:?}"),
+        }
         let (state, successes, failures) = api.counted();
         assert_eq!((state, successes), (State::Closed, calls as u64));
         // A failure is a retry, and not one more request.
@@ -188,7 +192,8 @@ async fn bodies_that_are_reset_reach_the_caller_as_what_they_are() {
         match kind {
             Kind::Tonic => {
                 assert!(
-                    matches!(&got, Got::Status(tonic::Code::Internal, why) if why.says("http2 error"))
+                    matches!(&got, Got::Status(tonic::Code::Internal, why) if why.says("stream error")),
+                    "{got:?}"
                 );
             }
             _ => {

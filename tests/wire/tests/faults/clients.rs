@@ -35,6 +35,8 @@ pub(crate) const FAILURES: u32 = 4;
 pub(crate) const PROBES: u32 = 2;
 pub(crate) const SLEEP: Duration = Duration::from_secs(1);
 pub(crate) const BACKOFF: Duration = Duration::from_millis(10);
+/// The clock's timers are as fine as this.
+const TICK: Duration = Duration::from_millis(1);
 pub(crate) const ATTEMPT: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -297,7 +299,7 @@ impl Standard {
                         events += new.len();
                         for delay in new.iter().filter_map(delay) {
                             waits();
-                            self.clock.advance(delay).await;
+                            self.clock.advance(delay + TICK).await;
                         }
                     }
                     _ = seen.changed() => {
