@@ -25,7 +25,7 @@ use crate::{
 /// | any other code | Success | Success | the service works; the request is at fault, and stays so |
 /// | a response that carries a [`Rejection`](crate::Rejection) which never reached the service | Ignored | Ignored | a layer of this process answered, and not the service |
 /// | an error: not connected, reset, … | Failure | Failure | |
-/// | an error that is a `tonic::Status` of the transport's or an interceptor's | by its code | by its code | |
+/// | an error that is a `tonic::Status` of the transport's or an interceptor's | by its code; `CANCELLED` and `UNKNOWN` as `UNAVAILABLE` where the transport's error is the source | likewise | so tonic calls a connection that was lost under way, and its own timeout |
 /// | an error that is a [`Rejection`](crate::Rejection) which never reached the service | Ignored | – a retry [knows those itself](crate::retry#semantics-where-retries-differ) | |
 ///
 /// For a retry, Success means that there is no further attempt. `CANCELLED` is a failure of the service since

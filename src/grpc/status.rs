@@ -1,6 +1,6 @@
 //! tonic's `Status`: it carries a refusal, and is judged by its code.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, error::Error as _, sync::Arc};
 
 use http::HeaderMap;
 use tonic::{Response, Status, metadata::MetadataMap};
@@ -86,6 +86,19 @@ pub(super) fn as_status<E: 'static>(error: &E) -> Option<&Status> {
     (error as &dyn Any).downcast_ref()
 }
 
+/// The code of a status that is an error. Of a connection that was lost under way, and of its own timeout, tonic
+/// makes `CANCELLED` or `UNKNOWN`, with the transport's error as the source; a code that came over the wire has
+/// none. That is `UNAVAILABLE` here, as a connection that was refused is, so that such an error is tried again
+/// whether or not it was made a status.
+fn code_of_status(status: &Status) -> Code {
+    match status.code() {
+        tonic::Code::Cancelled | tonic::Code::Unknown if status.source().is_some() => {
+            Code::Unavailable
+        }
+        code => code.into(),
+    }
+}
+
 impl<F: Fn(Code) -> Option<Outcome>> GrpcClassifier<F> {
     pub(super) fn judge_status(&self, status: &Status) -> (Outcome, Option<Hint>) {
         // An attempt that one of our own layers cut is a failure here as it is anywhere else.
@@ -94,7 +107,7 @@ impl<F: Fn(Code) -> Option<Outcome>> GrpcClassifier<F> {
         }
         let told = || retry_info::read(status.details()).map(Hint::After);
         let hint = pushback::find(status.metadata().as_ref()).or_else(told);
-        (self.judge(status.code().into(), hint), hint)
+        (self.judge(code_of_status(status), hint), hint)
     }
 
     fn judge_call<T>(&self, result: &Result<Response<T>, Status>) -> (Outcome, Option<Hint>) {
@@ -179,6 +192,12 @@ mod tests {
         }
     }
 
+    fn caused(code: tonic::Code) -> Status {
+        let mut status = Status::new(code, "transport error");
+        status.set_source(Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
+        status
+    }
+
     #[test]
     fn a_status_is_judged_by_its_code_wherever_it_is_the_error() {
         let mut pushed = Status::unavailable("busy");
@@ -195,6 +214,11 @@ mod tests {
             (Status::resource_exhausted(""), Outcome::Failure, Outcome::Success, None),
             (Status::internal("broken"), Outcome::Failure, Outcome::Success, None),
             (Status::cancelled("Timeout expired"), Outcome::Failure, Outcome::Success, None),
+            // What tonic makes of a connection that was lost has a source; what came over the wire has none.
+            (caused(tonic::Code::Cancelled), Outcome::Failure, Outcome::Failure, None),
+            (caused(tonic::Code::Unknown), Outcome::Failure, Outcome::Failure, None),
+            (caused(tonic::Code::Internal), Outcome::Failure, Outcome::Success, None),
+            (Status::unknown("an exception"), Outcome::Failure, Outcome::Success, None),
             (Status::not_found("no such user"), Outcome::Success, Outcome::Success, None),
             (Status::from(refusal), Outcome::Ignored, Outcome::Ignored, None),
             // By its code it would not be tried again.
