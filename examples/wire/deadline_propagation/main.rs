@@ -5,7 +5,7 @@
 //! caller ──▶ edge ──▶ middle ──▶ storage
 //! ```
 //!
-//! `cargo run --example deadline_propagation` takes about two seconds and needs nothing but this machine. It
+//! `cargo run --example deadline_propagation` takes about a second and needs nothing but this machine. It
 //! ends by checking its own claims against what the servers counted, and fails if one is wrong.
 #![expect(
     clippy::disallowed_methods,

@@ -1,7 +1,7 @@
 //! hyper's client with layers put together one by one: uploads that are sent twice, downloads that stall,
 //! and a service with words of its own.
 //!
-//! `cargo run --example hyper_client` takes about two seconds and needs nothing but this machine. It ends by
+//! `cargo run --example hyper_client` takes about a second and needs nothing but this machine. It ends by
 //! checking its own claims against what the servers counted, and fails if one is wrong.
 
 mod server;

@@ -1,7 +1,7 @@
 //! `reqwest::Client` behind a standard stack, and the same calls without it: what callers get, and what the
 //! server sees.
 //!
-//! `cargo run --example reqwest_client` takes about three seconds and needs nothing but this machine. It ends
+//! `cargo run --example reqwest_client` takes about two seconds and needs nothing but this machine. It ends
 //! by checking its own claims against what the servers counted, and fails if one is wrong.
 #![expect(
     clippy::disallowed_methods,

@@ -1,7 +1,7 @@
 //! A tonic client behind a standard stack, and the same calls without it: what callers get, and what the server
 //! sees.
 //!
-//! `cargo run --example tonic_client` takes about two seconds and needs nothing but this machine, no compiler
+//! `cargo run --example tonic_client` takes about a second and needs nothing but this machine, no compiler
 //! for protocol buffers either. It ends by checking its own claims against what the servers counted, and fails
 //! if one is wrong.
 #![expect(

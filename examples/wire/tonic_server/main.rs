@@ -1,7 +1,7 @@
 //! A tonic server behind a standard stack: what callers are told when it is too busy, when time runs out, and
 //! when a handler panics.
 //!
-//! `cargo run --example tonic_server` takes about two seconds and needs nothing but this machine, no compiler
+//! `cargo run --example tonic_server` takes about a second and needs nothing but this machine, no compiler
 //! for protocol buffers either. The server calls itself as its clients would, ends when they are gone, and then
 //! checks its own claims; it fails if one is wrong.
 
