@@ -50,23 +50,23 @@ impl Claims {
     }
 }
 
-/// Lets a story run, prints what it claims, and fails if a claim is wrong, if it cannot be told, or if it
-/// does not end.
-pub async fn tell(name: &str, story: impl Future<Output = Result<Claims, BoxError>>) -> ExitCode {
-    let told = match timeout(3 * PATIENCE, story).await {
-        Ok(told) => told.and_then(|claims| {
-            claims.print()?;
-            Ok(claims)
-        }),
-        Err(_) => Err("it hangs".into()),
-    };
-    let complaint: String = match told {
-        Ok(claims) => {
-            let broken = claims.0.into_iter().filter(|(_, holds)| !holds);
-            broken.map(|(says, _)| format!("{name}: this did not hold: {says}\n")).collect()
-        }
-        Err(error) => format!("{name}: {error}\n"),
-    };
+/// Lets a story run, prints what it claims, and fails if a claim is wrong, if it cannot be told to its end, or
+/// if it does not come to one.
+pub async fn tell(
+    name: &str,
+    story: impl AsyncFnOnce(&mut Claims) -> Result<(), BoxError>,
+) -> ExitCode {
+    let mut claims = Claims::default();
+    let told = timeout(3 * PATIENCE, story(&mut claims)).await;
+    let told = told.unwrap_or_else(|_| Err("it hangs".into()));
+    // What held until then, and what did not, is of use in every case.
+    let printed = claims.print().map_err(BoxError::from);
+    let broken = claims.0.into_iter().filter(|(_, holds)| !holds);
+    let mut complaint: String =
+        broken.map(|(says, _)| format!("{name}: this did not hold: {says}\n")).collect();
+    if let Err(error) = told.and(printed) {
+        complaint.push_str(&format!("{name}: {error}\n"));
+    }
     if complaint.is_empty() {
         return ExitCode::SUCCESS;
     }
