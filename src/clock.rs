@@ -168,11 +168,6 @@ pin_project! {
 }
 
 impl Timer {
-    /// Whether it has been asked for a time before.
-    pub(crate) fn is_set(&self) -> bool {
-        self.sleep.is_some()
-    }
-
     /// Ready from `until` on, by tokio's clock; asking for another time than before sets it anew.
     pub(crate) fn poll_until(
         mut self: Pin<&mut Self>,
@@ -195,6 +190,21 @@ impl Timer {
         match sleep.as_pin_mut() {
             Some(armed) => armed.poll(cx),
             None => Poll::Pending,
+        }
+    }
+
+    /// The same, beside something that waits as well and was polled first. Should that use up its task's
+    /// budget in every poll, it leaves none for tokio's timer, which then never fires. So whoever comes by
+    /// again looks at the clock, too.
+    pub(crate) fn poll_until_beside(
+        self: Pin<&mut Self>,
+        until: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let again = self.sleep.as_ref().is_some_and(|armed| armed.deadline().into_std() == until);
+        match self.poll_until(until, cx) {
+            Poll::Pending if !again || tokio_now() < until => Poll::Pending,
+            _ => Poll::Ready(()),
         }
     }
 }

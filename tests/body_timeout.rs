@@ -153,7 +153,7 @@ async fn read<B: Body>(body: B) -> (usize, Result<(), B::Error>, Duration) {
     (frames, end, begun.elapsed())
 }
 
-const IN_TIME: Event = Event::InTime { policy: "films" };
+const IN_TIME: Event = Event::InTime { policy: "films", kind: PolicyKind::BodyTimeout };
 
 fn cut() -> Rejection {
     Rejection::new(Reason::Timeout, "films").with_kind(PolicyKind::BodyTimeout)

@@ -19,8 +19,8 @@ use allocation_counter::measure;
 use futures_util::FutureExt;
 use portcullis::{
     Bulkhead, BulkheadConfig, Circuit, CircuitBreakerConfig, Error, Event, HalfOpen, Observer,
-    Options, Outcome, PolicyKind, RateLimitConfig, RateLimiter, Reason, RetryConfig, RetryEnd,
-    RetryPolicy, Sleep, TimeLimit, TimeoutConfig,
+    Options, Outcome, PolicyKind, RateLimitConfig, RateLimiter, Reason, Rejection, RetryConfig,
+    RetryEnd, RetryPolicy, Sleep, TimeLimit, TimeoutConfig,
     event::{AnswerSource, MetricsObserver},
 };
 
@@ -71,12 +71,34 @@ fn policies_are_told_apart_by_kind_and_name() {
     );
 }
 
+/// The policies of a stack have one name: each timeout is counted as its own kind.
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn a_body_that_ends_in_time_is_no_call_of_a_timeout() {
+    use http_body_util::{BodyExt, Full};
+    use portcullis::http::{BodyTimeoutConfig, BodyTimeoutLayer};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    let book = Book::default();
+    let bodies = BodyTimeoutLayer::with(BodyTimeoutConfig::new("api", SECOND), book.options());
+    let timeout = TimeLimit::with(TimeoutConfig::new("api", SECOND), book.options()).unwrap();
+    let download = bodies.unwrap().layer(service_fn(|()| async {
+        Ok::<_, Rejection>(http::Response::new(Full::<&[u8]>::from(&b"a film"[..])))
+    }));
+    for _ in 0..2 {
+        let response = timeout.run(download.clone().oneshot(())).await.unwrap();
+        response.into_body().collect().await.unwrap();
+    }
+    assert_eq!(book.get("timeout.calls{name=api,outcome=in_time,shadow=false}"), Some(2.0));
+    assert_eq!(book.get("body_timeout.cuts{name=api,shadow=false}"), Some(0.0));
+}
+
 /// A rate of something that has never been is unknown, and the first of it would be missed.
 #[test]
 fn what_usually_happens_is_there_before_it_does() {
     let book = Book::default();
     let observer = book.observer();
-    observer.on_event(&Event::InTime { policy: "db" });
+    observer.on_event(&Event::InTime { policy: "db", kind: PolicyKind::Timeout });
     assert_eq!(book.get("timeout.calls{name=db,outcome=timeout,shadow=false}"), Some(0.0));
     let settled = Event::Settled { policy: "db", outcome: Outcome::Success, slow: false };
     observer.on_event(&settled);
@@ -124,19 +146,19 @@ fn without_a_recorder_of_its_own_it_takes_the_one_in_force() {
     let book = Book::default();
     let observer = metrics::with_local_recorder(&book, || {
         let observer = MetricsObserver::default();
-        observer.on_event(&Event::InTime { policy: "db" });
+        observer.on_event(&Event::InTime { policy: "db", kind: PolicyKind::Timeout });
         observer
     });
     assert_eq!(format!("{observer:?}"), "MetricsObserver { .. }");
     // What was registered stays where it was.
-    observer.on_event(&Event::InTime { policy: "db" });
+    observer.on_event(&Event::InTime { policy: "db", kind: PolicyKind::Timeout });
     assert_eq!(book.get("timeout.calls{name=db,outcome=in_time,shadow=false}"), Some(2.0));
     assert!(!book.described().is_empty());
     let later = Book::default();
     metrics::with_local_recorder(&later, || observer.describe());
     assert_eq!(later.described(), book.described());
     // Nobody to tell: nothing happens.
-    MetricsObserver::new().on_event(&Event::InTime { policy: "db" });
+    MetricsObserver::new().on_event(&Event::InTime { policy: "db", kind: PolicyKind::Timeout });
 }
 
 /// The documentation's table names exactly what there is, each with its kind and labels.
@@ -187,7 +209,7 @@ fn every_word_of_a_label_is_documented() {
     let policy = "db";
     for (kind, reasons) in reasons {
         for reason in reasons {
-            let rejection = portcullis::Rejection::new(*reason, policy).with_kind(kind);
+            let rejection = Rejection::new(*reason, policy).with_kind(kind);
             observer.on_event(&Event::Rejected(rejection));
             observer.on_event(&Event::WouldReject { policy, kind, reason: *reason });
         }

@@ -13,7 +13,7 @@
 //! | [`LeftQueue`](Event::LeftQueue) | a call that waited goes without its turn | rate limit, bulkhead | – |
 //! | [`Admitted`](Event::Admitted) | a call is let in | rate limit, bulkhead | – |
 //! | [`Released`](Event::Released) | a call has left | bulkhead | – |
-//! | [`InTime`](Event::InTime) | a call, or a body, has ended before its limit | timeout | – |
+//! | [`InTime`](Event::InTime) | a call, or a body, has ended before its limit | timeout, body timeout | – |
 //! | [`Retrying`](Event::Retrying) | another attempt follows, after a delay | retry | DEBUG |
 //! | [`RetryEnded`](Event::RetryEnded) | a call has its last answer | retry | DEBUG unless it is the first attempt's success |
 //! | [`FellBack`](Event::FellBack) | a failure is answered | fallback | DEBUG |
@@ -144,6 +144,8 @@ pub enum Event {
     InTime {
         /// The policy's name.
         policy: &'static str,
+        /// What kind of policy it is.
+        kind: PolicyKind,
     },
     /// A retry will call again.
     Retrying {
@@ -218,7 +220,10 @@ impl fmt::Display for Event {
                 write!(f, "{policy}: a call was let in after {}", Rounded(*waited))
             }
             Self::Released { policy, .. } => write!(f, "{policy}: a call has left"),
-            Self::InTime { policy } => write!(f, "{policy}: a call ended in time"),
+            Self::InTime { policy, kind: PolicyKind::BodyTimeout } => {
+                write!(f, "{policy}: a body ended in time")
+            }
+            Self::InTime { policy, .. } => write!(f, "{policy}: a call ended in time"),
             Self::Retrying { policy, attempt, delay } => {
                 write!(f, "{policy}: attempt {attempt} follows in {}", Rounded(*delay))
             }

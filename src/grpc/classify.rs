@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 use super::{Code, code_of_trailers, pushback, retry_info};
 use crate::{
     error::CarryRejection,
-    http::{after, told_by, unseen},
+    http::{after, hold, told_by, unseen},
     outcome::{self, Classify, Hint, Outcome},
 };
 
@@ -58,8 +58,8 @@ use crate::{
 ///   judged here.
 /// - In the **trailers** that end the body. When the head is there they are not, and the call counts as a
 ///   Success. For a retry, [`PeekTrailersLayer`](super::PeekTrailersLayer) below it looks whether they follow
-///   at once; a breaker that holds on to the body's end judges them by
-///   [`classify_trailers`](Self::classify_trailers).
+///   at once; a breaker that holds on to the body's end judges them by this classifier, too, once it is told
+///   so by `classify_trailers_with` (see [`http::hold`](crate::http::hold)).
 /// - **Nowhere**, where a proxy answered: the HTTP status stands for one, see [`Code::from_http`].
 /// - In a **`tonic::Status`**, with feature `tonic`: the same classifier judges a
 ///   `Result<tonic::Response<T>, tonic::Status>`, which is what a generated client's method returns.
@@ -221,6 +221,19 @@ where
 
     fn hint(&self, result: &Result<Response<B>, E>) -> Option<Hint> {
         only_of_failures(self.judge_result(result))
+    }
+}
+
+/// For a breaker that holds on to the body's end: what
+/// [`classify_trailers`](GrpcClassifier::classify_trailers) and [`hint_trailers`](GrpcClassifier::hint_trailers)
+/// say.
+impl<F: Fn(Code) -> Option<Outcome>> hold::ClassifyTrailers for GrpcClassifier<F> {
+    fn classify(&self, _: Outcome, trailers: &HeaderMap) -> Outcome {
+        self.classify_trailers(trailers)
+    }
+
+    fn hint(&self, trailers: &HeaderMap) -> Option<Hint> {
+        self.hint_trailers(trailers)
     }
 }
 

@@ -56,10 +56,18 @@ pub fn value(wait: Duration) -> HeaderValue {
 /// The value that tells a caller about a refusal: the time that it names, or to stop where the same
 /// request can never pass. `None` if no time is known.
 pub fn of_refusal(refusal: &Rejection) -> Option<HeaderValue> {
+    told(refusal, Rejection::retry_after)
+}
+
+/// The same with a time that somebody else may know. Of a refusal that can never pass nobody is asked.
+pub(super) fn told(
+    refusal: &Rejection,
+    after: impl FnOnce(&Rejection) -> Option<Duration>,
+) -> Option<HeaderValue> {
     if refusal.reason().is_permanent() {
         return Some(HeaderValue::from_static("-1"));
     }
-    refusal.retry_after().map(value)
+    after(refusal).map(value)
 }
 
 #[cfg(test)]

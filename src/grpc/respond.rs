@@ -34,31 +34,21 @@ use std::{fmt, time::Duration};
 use http::{HeaderName, HeaderValue, Response, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::{Code, code::STATUS, pushback};
 use crate::{
     error::{Reason, Rejection},
     http::{RespondLayer, Shape, respond::Hook},
 };
 
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// What may not stand in `grpc-message` as it is; nothing beyond ASCII may.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// The number of the status code that a refusal is answered with unless it is said otherwise: see
-/// [the table](self#defaults).
+/// The number of the status code that a refusal is answered with unless it is said otherwise: that of
+/// [`Code::of_refusal`].
 pub const fn code(rejection: &Rejection) -> i32 {
-    match rejection.reason() {
-        Reason::RateLimited
-        | Reason::OverBurst
-        | Reason::KeysFull
-        | Reason::BulkheadFull
-        | Reason::QueueTimeout => 8,
-        Reason::CircuitOpen | Reason::ForcedOpen | Reason::ProbeLimit | Reason::Recovering => 14,
-        Reason::DeadlineTooShort | Reason::Timeout => 4,
-        Reason::Panicked => 13,
-    }
+    Code::of_refusal(rejection).as_i32()
 }
 
 /// `grpc-status`, `grpc-message`, and `grpc-retry-pushback-ms` where a time is known, all in the head.
@@ -105,15 +95,6 @@ impl Grpc {
         self.retry_after.set(of);
         self
     }
-
-    fn pushback(&self, rejection: &Rejection) -> Option<i32> {
-        if rejection.reason().is_permanent() {
-            return Some(-1);
-        }
-        let after = self.retry_after.of(rejection)?;
-        let millis = after.as_nanos().div_ceil(1_000_000).max(1);
-        Some(i32::try_from(millis).unwrap_or(i32::MAX))
-    }
 }
 
 impl Default for Grpc {
@@ -140,8 +121,8 @@ impl<B: Default> Shape<B> for Grpc {
         if let Ok(message) = HeaderValue::try_from(message) {
             headers.insert(MESSAGE, message);
         }
-        if let Some(millis) = self.pushback(rejection) {
-            headers.insert(PUSHBACK, HeaderValue::from(millis));
+        if let Some(pushback) = pushback::told(rejection, |refusal| self.retry_after.of(refusal)) {
+            headers.insert(pushback::NAME, pushback);
         }
         response
     }

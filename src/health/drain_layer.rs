@@ -123,7 +123,9 @@ where
         Poll::Ready(answered.map(|response| {
             let mut response = response.map(|body| TrackedBody { body, tracked });
             if closes && !response.headers().contains_key(CONNECTION) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                // Without room among tens of thousands of headers, it is left out.
+                let close = HeaderValue::from_static("close");
+                let _ = response.headers_mut().try_insert(CONNECTION, close);
             }
             response
         }))
@@ -137,12 +139,32 @@ impl<F> fmt::Debug for ResponseFuture<F> {
 }
 
 pin_project! {
-    /// A body whose request is in flight until it has ended, failed or been dropped.
+    /// A body whose request is in flight until it has ended, failed or been dropped. One made by `Default` or
+    /// `From` counts for nothing, for whoever answers in the service's place.
     #[derive(Debug, Default)]
     pub struct TrackedBody<B> {
         #[pin]
         body: B,
         tracked: Option<InFlight>,
+    }
+}
+
+impl<B> TrackedBody<B> {
+    /// A body that counts for nothing, of whoever answers in the service's place.
+    pub fn new(body: B) -> Self {
+        Self { body, tracked: None }
+    }
+}
+
+impl<B: From<String>> From<String> for TrackedBody<B> {
+    fn from(text: String) -> Self {
+        Self::new(text.into())
+    }
+}
+
+impl<B: From<bytes::Bytes>> From<bytes::Bytes> for TrackedBody<B> {
+    fn from(bytes: bytes::Bytes) -> Self {
+        Self::new(bytes.into())
     }
 }
 

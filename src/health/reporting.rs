@@ -82,7 +82,10 @@ impl Reporting {
         if !is_told {
             let names = (query.names().next().is_some()).then(|| health.names(query.probe));
             let is_known = |name: &String| {
-                RESERVED.contains(&name.as_str())
+                // The registry's own cannot be left out, but have names. To be asked for alone they must be
+                // part of the answer.
+                let own = RESERVED.contains(&name.as_str());
+                own && (query.only.is_none() || asks_for_part(query.probe, name))
                     || names.as_ref().is_some_and(|names| names.contains(name))
             };
             unknown.extend(query.names().filter(|name| !is_known(name)).cloned());
@@ -104,14 +107,25 @@ impl Reporting {
     }
 }
 
+/// Whether the registry's own part of that name belongs to the answer.
+fn asks_for_part(probe: Probe, name: &str) -> bool {
+    match name {
+        DRAIN => probe.asks_for_traffic(),
+        STARTUP => probe.asks_for_traffic() || probe == Probe::Startup,
+        _ => false,
+    }
+}
+
 /// Why the process is sent no requests, if the query is about that.
 fn out_of_service(shared: &Shared, query: &Query) -> Option<OutOfService> {
     let starting = || shared.gate.has_started() == Some(false);
-    let asked = |part| query.only.as_ref().is_none_or(|only| only == part);
-    let traffic = query.probe.asks_for_traffic();
-    if traffic && asked(DRAIN) && shared.drain.is_draining() {
+    let asked = |part| {
+        let alone = query.only.as_ref().is_none_or(|only| only == part);
+        alone && asks_for_part(query.probe, part)
+    };
+    if asked(DRAIN) && shared.drain.is_draining() {
         Some(OutOfService::Draining)
-    } else if (traffic || query.probe == Probe::Startup) && asked(STARTUP) && starting() {
+    } else if asked(STARTUP) && starting() {
         Some(OutOfService::Starting)
     } else {
         None

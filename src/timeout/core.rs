@@ -58,6 +58,7 @@ impl Core {
     /// A call has its answer.
     #[inline]
     pub(super) fn in_time(&self) {
-        self.observers.tell_of_call(|| Event::InTime { policy: self.name });
+        self.observers
+            .tell_of_call(|| Event::InTime { policy: self.name, kind: PolicyKind::Timeout });
     }
 }

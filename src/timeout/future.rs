@@ -4,7 +4,7 @@ use std::{
     future::Future,
     ops::Deref,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use super::core::Core;
 use crate::{
-    clock::{self, Timer},
+    clock::Timer,
     deadline,
     error::{CarryRejection, Rejection},
     policy::{Mode, timeout::TooShort},
@@ -138,14 +138,7 @@ where
         else {
             return Poll::Pending;
         };
-        let again = timer.is_set();
-        if timer.poll_until(*deadline, cx).is_pending() {
-            // A service that uses up its task's budget in every poll leaves none for tokio's timer, which
-            // then never fires. So whoever comes by again looks at the clock as well.
-            if !again || clock::tokio_now() < *deadline {
-                return Poll::Pending;
-            }
-        }
+        ready!(timer.poll_until_beside(*deadline, cx));
         self.run_out(cx)
     }
 

@@ -54,6 +54,22 @@ async fn a_probe_that_waits_already_learns_of_it() {
     assert_eq!((report.status(), report.items().len()), (Status::Fail, 2));
 }
 
+/// Whoever answers in the service's place makes a body that counts for nothing, in any shape that there is.
+#[tokio::test]
+async fn refusals_are_answered_above_it() {
+    use portcullis::{Reason, Rejection, http::RespondLayer};
+
+    let drain = Drain::new();
+    let inner = service_fn(|_: Request<()>| async {
+        Err::<Response<String>, _>(Rejection::new(Reason::BulkheadFull, "api"))
+    });
+    let service = RespondLayer::new().problem_json().layer(drain.layer().layer(inner));
+    let Ok(response) = service.oneshot(Request::new(())).await;
+    assert_eq!((response.status().as_u16(), drain.in_flight()), (503, 0));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.starts_with(br#"{"type":"#), "{body:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_drain_can_make_several_unready() {
     let drain = Drain::new();

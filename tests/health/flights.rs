@@ -11,11 +11,37 @@ use std::{
     time::Duration,
 };
 
-use portcullis::health::{Check, Probe, Query, Status};
+use portcullis::health::{Check, HealthRegistry, Probe, Query, Status};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, task::spawn};
 
 use super::{MS, SECOND, counted, only, ready, registry};
+
+/// A check that asks for the health that it is a part of waits for itself, and so for no longer than its timeout.
+#[tokio::test(start_paused = true)]
+async fn a_check_that_asks_for_itself_fails_at_its_timeout() {
+    let health = HealthRegistry::new();
+    let own = health.clone();
+    let check = Check::new("circle", move || {
+        let own = own.clone();
+        async move {
+            match own.report(Probe::Readiness).await.is_ok() {
+                true => Ok(()),
+                false => Err("not ready"),
+            }
+        }
+    });
+    health.add(check.ttl(Duration::ZERO)).unwrap();
+    for _ in 0..2 {
+        let report = health.report(Probe::Readiness).await;
+        assert!(!report.is_ok());
+        assert_eq!(report.items()[0].took(), Some(SECOND));
+    }
+    // Probes that go away while it does leave nothing behind that would answer the next one.
+    drop(tokio_test::task::spawn(health.report(Probe::Readiness)).poll());
+    assert!(health.remove("circle"));
+    assert!(health.report(Probe::Readiness).await.is_ok());
+}
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_serves_all_within_its_ttl() {

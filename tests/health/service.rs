@@ -64,6 +64,12 @@ async fn each_path_answers_its_probe() {
         ("/livez/loop", 200, "ok"),
         ("/livez/db", 404, "there is no such check"),
         ("/readyz/drain", 200, "ok"),
+        ("/health/startup", 200, r#"{"status":"pass"}"#),
+        // Neither is asked about these, and neither says how they are.
+        ("/livez/drain", 404, "there is no such check"),
+        ("/livez/startup", 404, "there is no such check"),
+        ("/startupz/drain", 404, "there is no such check"),
+        ("/startupz/startup", 200, "ok"),
         ("/livez?verbose", 200, "[+]loop ok\nlivez check passed\n"),
         ("/livez/loop?verbose=1", 200, "[+]loop ok\nlivez check passed\n"),
         (

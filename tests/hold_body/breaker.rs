@@ -13,6 +13,7 @@ use http::{HeaderMap, Response, StatusCode};
 use portcullis::{
     CircuitBreakerConfig, CircuitBreakerLayer, Circuits, Error, Event, HalfOpen, Hint, Hung,
     KeyedCircuitBreakerLayer, Options, Outcome, Sleep, State, deadline,
+    grpc::{Code, GrpcClassifier, pushback},
     http::hold::{ClassifyTrailers, HeldBody, HoldBody},
 };
 use tokio::time::advance;
@@ -157,6 +158,23 @@ async fn trailers_can_ask_for_a_longer_wait() {
     read(begin(&mut service, &Ask::new(&[Trailers("14")])), ALL);
     let wait = layer.circuit().snapshot().time_to_half_open.expect("it is open");
     assert!(wait >= 40 * SECOND, "{wait:?}");
+}
+
+/// The classifier of heads is one of trailers as well, and hears what they ask for.
+#[tokio::test(start_paused = true)]
+async fn trailers_are_judged_as_heads_are() {
+    let judge = GrpcClassifier::breaker();
+    let layer = layer(config()).classify_trailers_with(judge);
+    let mut service = layer.layer(Server::default());
+    for (status, successes, failures) in [("0", 1, 0), ("5", 2, 0), ("8", 2, 1), ("0", 3, 1)] {
+        read(begin(&mut service, &Ask::new(&[Trailers(status)])), ALL);
+        let now = layer.circuit().snapshot();
+        assert_eq!((now.successes, now.failures), (successes, failures), "{status}");
+    }
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", Code::Unavailable.to_header_value());
+    trailers.insert(pushback::NAME, pushback::value(SECOND));
+    assert_eq!(ClassifyTrailers::hint(&judge, &trailers), Some(Hint::After(SECOND)));
 }
 
 #[test]

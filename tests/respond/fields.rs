@@ -13,7 +13,7 @@ use std::{
 use http::{Request, Response};
 use portcullis::{
     BulkheadConfig, BulkheadLayer, ErrorLayer, KeyedRateLimitLayer, RateLimitConfig,
-    RateLimitLayer,
+    RateLimitLayer, RateLimiter, Rejection,
     http::{RespondLayer, rate_limit_fields::Fields},
 };
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -44,6 +44,41 @@ where
 /// One every 20 seconds, and three at once.
 fn three() -> RateLimitConfig {
     RateLimitConfig::new("burst", 3, 60 * SECOND).burst(3)
+}
+
+/// A service may have filled the map of its response's headers: what finds no room is left out.
+#[tokio::test]
+async fn a_response_without_room_for_fields_is_passed_on_without_them() {
+    use portcullis::health::Drain;
+
+    let full = || {
+        let mut response = Response::new(String::new());
+        for number in 0.. {
+            let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+            if response.headers_mut().try_insert(name, http::HeaderValue::from_static("")).is_err()
+            {
+                return response;
+            }
+        }
+        response
+    };
+    let limiter = RateLimiter::new(RateLimitConfig::per_second("api", 5)).unwrap();
+    let drain = Drain::new();
+    drain.begin();
+    let service = ServiceBuilder::new()
+        .layer(
+            RespondLayer::new()
+                .rate_limit_fields(Fields::Draft10, &limiter)
+                .rate_limit_fields(Fields::Legacy, &limiter),
+        )
+        .layer(drain.layer())
+        .service(service_fn(move |_: Request<()>| {
+            let response = full();
+            async { Ok::<_, Rejection>(response) }
+        }));
+    let Ok(response) = service.oneshot(Request::new(())).await;
+    assert!(response.headers().keys().all(|name| name.as_str().starts_with("x-")));
+    assert!(!response.headers().contains_key("x-ratelimit-remaining"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ fn observed() -> (TimeLimit, Told) {
 }
 
 fn in_time() -> Event {
-    Event::InTime { policy: "db" }
+    Event::InTime { policy: "db", kind: PolicyKind::Timeout }
 }
 
 fn would_reject(reason: Reason) -> Event {

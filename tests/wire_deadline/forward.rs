@@ -141,6 +141,45 @@ async fn the_earlier_of_ambient_and_carried_is_told() {
     }
 }
 
+/// A proxy passes requests on with their headers. What a stranger wrote there must not become the word of
+/// the proxy, whom the next service believes.
+#[tokio::test(start_paused = true)]
+async fn what_a_stranger_says_goes_no_further() {
+    let config = || {
+        let config = DeadlineConfig::new("proxy").millis("x-timeout-ms").grpc_timeout();
+        config.max(2 * SECOND)
+    };
+    let said = [("accept", "*/*"), ("grpc-timeout", "1n"), ("x-timeout-ms", "0")];
+    let next = layer(&["x-timeout-ms"]).layer(service_fn(sent));
+    let strangers = DeadlineLayer::new(config()).unwrap().layer(next.clone());
+    let arrives = strangers.oneshot(request(&said)).await;
+    assert_eq!(arrives, lines(&[("accept", "*/*"), ("x-timeout-ms", "1990")]));
+    // The first of two headers is garbage, and the second is a stranger's all the same.
+    let said = [("grpc-timeout", "1n"), ("x-timeout-ms", "soon")];
+    let strangers = DeadlineLayer::new(config()).unwrap().layer(service_fn(sent));
+    assert_eq!(strangers.oneshot(request(&said)).await, lines(&[]));
+    // Whoever is believed is passed on.
+    let said = [("grpc-timeout", "1S"), ("x-timeout-ms", "500")];
+    let friends = DeadlineLayer::new(config()).unwrap().trust_all().layer(next);
+    assert_eq!(friends.oneshot(request(&said)).await, lines(&[said[0], ("x-timeout-ms", "490")]));
+}
+
+/// A map that is full takes no header: nothing is told then, and nothing panics.
+#[tokio::test(start_paused = true)]
+async fn a_request_without_room_for_a_header_is_sent_without_it() {
+    let mut full = request(&[]);
+    let value = HeaderValue::from_static("0");
+    for number in 0.. {
+        let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+        if full.headers_mut().try_insert(name, value.clone()).is_err() {
+            break;
+        }
+    }
+    let sent = layer(&["x-timeout-ms"]).layer(service_fn(sent)).oneshot(full);
+    let sent = deadline::within(SECOND, sent).await.unwrap();
+    assert!(sent.iter().all(|(name, _)| name != "x-timeout-ms"));
+}
+
 /// Below a retry each attempt tells what is left then.
 #[tokio::test(start_paused = true)]
 async fn every_attempt_tells_less() {

@@ -15,23 +15,18 @@ mod balancer;
 mod report;
 mod server;
 
-use std::{
-    error::Error as StdError,
-    io::{self, Write},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{error::Error as StdError, process::ExitCode, sync::Arc, time::Duration};
 
 use portcullis::health::Finished;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
+use wire_examples::Claims;
 
 use crate::{
     balancer::{Balancer, Load, Probed, download},
-    report::{Claim, Line, Screen},
+    report::{Line, Screen},
     server::{Manners, PARTS, Server, TTL},
 };
 
@@ -115,24 +110,10 @@ struct Told {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let complaint = match run().await {
-        Ok(claims) => {
-            let broken = claims.into_iter().filter(|claim| !claim.holds);
-            broken
-                .map(|claim| format!("health_drain: this did not hold: {}\n", claim.says))
-                .collect()
-        }
-        Err(error) => format!("health_drain: {error}\n"),
-    };
-    if complaint.is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    // If even this cannot be written, the exit code still says it.
-    let _ = io::stderr().write_all(complaint.as_bytes());
-    ExitCode::FAILURE
+    wire_examples::run("health_drain", 3 * LONGEST, run()).await
 }
 
-async fn run() -> Result<Vec<Claim>, Box<dyn StdError>> {
+async fn run() -> Result<Claims, Box<dyn StdError>> {
     let start = Instant::now();
     let screen = Screen::new();
     screen.intro()?;
@@ -186,15 +167,15 @@ async fn run() -> Result<Vec<Claim>, Box<dyn StdError>> {
     let (ours, twin) = (ours.stop().await?, twin.stop().await?);
     screen.table(&ours, &twin)?;
     let claims = check(&ours, &twin);
-    screen.claims(&claims)?;
+    claims.print(screen.paint())?;
     Ok(claims)
 }
 
 /// What this run was to show. Nothing here depends on how fast the machine is, as long as a probe gets through
 /// while the old server serves on, which is what that time is for.
-fn check(ours: &Told, twin: &Told) -> Vec<Claim> {
-    let mut claims = Vec::new();
-    let mut claim = |says: String, holds| claims.push(Claim { says, holds });
+fn check(ours: &Told, twin: &Told) -> Claims {
+    let mut claims = Claims::new();
+    let mut claim = |says: String, holds| claims.claim(holds, says);
 
     let (calls, errors) = (ours.load.answers() + ours.load.errors(), ours.load.errors());
     claim(format!("no caller saw an error ({calls} calls, {errors} errors)"), errors == 0);

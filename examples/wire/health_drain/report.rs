@@ -1,22 +1,17 @@
 //! The timeline, the closing table and the claims, as text.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     time::Duration,
 };
+
+use wire_examples::{Ink, Paint};
 
 use crate::{
     Told,
     balancer::{CALLERS, Load},
     server::Server,
 };
-
-/// Something that this run was to show, and whether it did.
-#[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) says: String,
-    pub(crate) holds: bool,
-}
 
 /// A reading of what was counted; the difference of two is one line of the timeline.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,37 +42,23 @@ impl Line {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Ink {
-    Dim,
-    Green,
-    Yellow,
-    Red,
-}
-
 /// Standard output, in colour where somebody sees it.
 #[derive(Debug)]
 pub(crate) struct Screen {
-    colour: bool,
+    paint: Paint,
 }
 
 impl Screen {
     pub(crate) fn new() -> Self {
-        // By convention the variable counts only if it is not empty.
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colour: io::stdout().is_terminal() && !plain }
+        Self { paint: Paint::new() }
     }
 
-    /// Pads first and paints then, since a terminal gives colours no width.
+    pub(crate) fn paint(&self) -> Paint {
+        self.paint
+    }
+
     fn ink(&self, ink: Ink, padded: String) -> String {
-        let code = match ink {
-            _ if !self.colour => return padded,
-            Ink::Dim => 2,
-            Ink::Green => 32,
-            Ink::Yellow => 33,
-            Ink::Red => 31,
-        };
-        format!("\x1b[{code}m{padded}\x1b[0m")
+        self.paint.ink(ink, padded)
     }
 
     /// A number of a column, which catches the eye only if it is not zero.
@@ -145,17 +126,6 @@ impl Screen {
         row("  and some before it had started", &|told| told.new.too_early())?;
         row("parts of a download that came", &|told| told.parts)?;
         row("probes", &|told| told.probed.len() as u64)
-    }
-
-    /// The claims, each with whether it held.
-    pub(crate) fn claims(&self, claims: &[Claim]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        writeln!(out)?;
-        for claim in claims {
-            let (ink, word) = if claim.holds { (Ink::Green, "ok") } else { (Ink::Red, "NOT SO") };
-            writeln!(out, "  {}  {}", self.ink(ink, format!("{word:>6}")), claim.says)?;
-        }
-        Ok(())
     }
 }
 

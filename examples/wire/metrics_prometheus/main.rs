@@ -9,7 +9,6 @@
     reason = "the library reads time in one place only; this story happens in real time"
 )]
 
-mod scrape;
 mod upstream;
 
 use std::{
@@ -30,10 +29,9 @@ use portcullis::{
 use tokio::time::{sleep, timeout};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
 
-use crate::{
-    scrape::Scrape,
-    upstream::{Health, Upstream},
-};
+use wire_examples::{Claims, Paint, Scrape, serve};
+
+use crate::upstream::{Health, Upstream};
 
 /// What the fallback answers with.
 const SPARE: u32 = 0;
@@ -45,22 +43,7 @@ type Stock = BoxCloneService<(), u32, BoxError>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let complaint = match timeout(3 * PATIENCE, run()).await {
-        Ok(Ok(claims)) => {
-            let broken = claims.into_iter().filter(|(_, holds)| !holds);
-            broken
-                .map(|(says, _)| format!("metrics_prometheus: this did not hold: {says}\n"))
-                .collect()
-        }
-        Ok(Err(error)) => format!("metrics_prometheus: {error}\n"),
-        Err(_) => "metrics_prometheus: it hangs\n".to_owned(),
-    };
-    if complaint.is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    // If even this cannot be written, the exit code still says it.
-    let _ = io::stderr().write_all(complaint.as_bytes());
-    ExitCode::FAILURE
+    wire_examples::run("metrics_prometheus", 3 * PATIENCE, run()).await
 }
 
 /// Where the exporter is made: before anything else, so that nothing goes uncounted.
@@ -134,12 +117,12 @@ impl Got {
     }
 }
 
-async fn run() -> Result<Vec<(String, bool)>, BoxError> {
+async fn run() -> Result<Claims, BoxError> {
     let (handle, metrics) = exporter()?;
     let registry = Registry::new();
     let upstream = Upstream::start().await?;
     let mut stock = stock_stack(upstream.address, &registry)?;
-    let scraped = upstream::serve(scraped(handle, metrics, registry.clone())).await?;
+    let scraped = serve(scraped(handle, metrics, registry.clone())).await?;
     let circuit = registry.get::<Circuit>("stock").ok_or("the circuit is registered")?;
     let mut got = Got::default();
     let mut out = io::stdout();
@@ -206,9 +189,7 @@ async fn run() -> Result<Vec<(String, bool)>, BoxError> {
     )?;
 
     let claims = check(&[well, ill, silent, last], &upstream, &got, opened && gone);
-    for (says, holds) in &claims {
-        writeln!(out, "  {:>6}  {says}", if *holds { "ok" } else { "NOT SO" })?;
-    }
+    claims.print(Paint::new())?;
     Ok(claims)
 }
 
@@ -221,10 +202,10 @@ fn show(out: &mut impl Write, title: &str, scrape: &Scrape, prefixes: &[&str]) -
 }
 
 /// What this run was to show, and whether it did. Nothing here depends on how fast the machine is.
-fn check(scrapes: &[Scrape; 4], upstream: &Upstream, got: &Got, went: bool) -> Vec<(String, bool)> {
+fn check(scrapes: &[Scrape; 4], upstream: &Upstream, got: &Got, went: bool) -> Claims {
     let [well, ill, silent, last] = scrapes;
-    let mut claims = Vec::new();
-    let mut claim = |says: String, holds: bool| claims.push((says, holds));
+    let mut claims = Claims::new();
+    let mut claim = |says: String, holds: bool| claims.claim(holds, says);
     let shadow = ("shadow", "false");
     let is = |scrape: &Scrape, state| scrape.sum("portcullis_breaker_state", &[("state", state)]);
     let calls = |scrape: &Scrape, outcome| {

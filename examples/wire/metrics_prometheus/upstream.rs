@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering::SeqCst},
@@ -10,7 +10,8 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
+use wire_examples::serve;
 
 /// How the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +77,4 @@ async fn answer(State(book): State<Arc<Book>>) -> (StatusCode, &'static str) {
             std::future::pending().await
         }
     }
-}
-
-/// Serves on a free port of the loopback interface until the program ends.
-pub(crate) async fn serve(router: Router) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let address = listener.local_addr()?;
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(address)
 }

@@ -213,7 +213,9 @@ impl Observer for MetricsObserver {
             }
             Event::Admitted { policy, waited, .. } => of.bulkhead(policy).admitted(waited),
             Event::Released { policy, .. } => of.bulkhead(policy).released(),
-            Event::InTime { policy } => of.timeout(policy).in_time(),
+            // Nothing is counted of a body that was not cut, but what could be is there from now on.
+            Event::InTime { policy, kind: PolicyKind::BodyTimeout } => _ = of.body(policy),
+            Event::InTime { policy, .. } => of.timeout(policy).in_time(),
             Event::Retrying { policy, delay, .. } => of.retry(policy).retrying(delay),
             Event::RetryEnded { policy, attempts, end } => of.retry(policy).ended(attempts, end),
             Event::FellBack { policy, source } => {

@@ -228,7 +228,7 @@ fn poll_limit(
         *until = clock::tokio_now().checked_add(limit);
     }
     // What no clock can tell the end of does not end.
-    until.map_or(Poll::Pending, |until| timer.poll_until(until, cx))
+    until.map_or(Poll::Pending, |until| timer.poll_until_beside(until, cx))
 }
 
 fn tells_of_failure(trailers: &HeaderMap) -> bool {

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -106,18 +106,11 @@ impl<B: Body> TimedBody<B> {
     fn wait(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next<B>> {
         let this = self.as_mut().project();
         let Some(watch) = this.watch else { return Poll::Pending };
-        let again = watch.cut_at.is_some();
-        if !again {
+        if watch.cut_at.is_none() {
             watch.cut_at = cut_at(watch.limits.idle, watch.limits.end, clock::tokio_now());
         }
         let Some(at) = watch.cut_at else { return Poll::Pending };
-        if this.timer.poll_until(at, cx).is_pending() {
-            // A body that uses up its task's budget in every poll leaves none for tokio's timer, which then
-            // never fires. So whoever comes by again looks at the clock as well.
-            if !again || clock::tokio_now() < at {
-                return Poll::Pending;
-            }
-        }
+        ready!(this.timer.poll_until_beside(at, cx));
         match self.run_out() {
             Some(cut) => Poll::Ready(Some(Err(cut))),
             None => Poll::Pending,

@@ -59,6 +59,7 @@ impl Core {
 
     /// A body has ended.
     pub(super) fn in_time(&self) {
-        self.observers.tell_of_call(|| Event::InTime { policy: self.name });
+        self.observers
+            .tell_of_call(|| Event::InTime { policy: self.name, kind: PolicyKind::BodyTimeout });
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 
 /// Takes deadlines from the headers of requests: see [`deadline`](crate::http::deadline).
 ///
-/// What requests say is ignored until the layer is told whom to believe. A deadline is a lever: a call that
+/// What requests say is ignored, and taken away, until the layer is told whom to believe. A deadline is a lever: a call that
 /// its deadline cuts is a failure of the service to the breakers below, so that a stranger whose requests
 /// give it a millisecond could open a circuit for everybody.
 #[derive(Clone)]
@@ -170,7 +170,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let deadline = match self.core.deadline(&parts, &self.trust) {
+        let deadline = match self.core.deadline(&mut parts, &self.trust) {
             Ok(deadline) => deadline,
             Err(rejection) => return ResponseFuture::refused(rejection),
         };
@@ -184,7 +184,11 @@ where
 
 impl Core {
     /// When the answer to a request has to be ready, if that is known; or why none is begun.
-    fn deadline(&self, request: &Parts, trust: &impl Trust) -> Result<Option<Instant>, Rejection> {
+    fn deadline(
+        &self,
+        request: &mut Parts,
+        trust: &impl Trust,
+    ) -> Result<Option<Instant>, Rejection> {
         let limit = match self.wire(request, trust) {
             Some(wire) => Some(self.max.map_or(wire, |max| max.min(wire))),
             None => self.max,
@@ -196,11 +200,16 @@ impl Core {
         }
     }
 
-    /// What a request says, if it is believed.
-    fn wire(&self, request: &Parts, trust: &impl Trust) -> Option<Duration> {
+    /// What a request says, if it is believed. What is not is taken away: whoever passes the request on would
+    /// say it in their own name.
+    fn wire(&self, request: &mut Parts, trust: &impl Trust) -> Option<Duration> {
         // Whether it is trusted may cost something to find out, and most requests say nothing.
         let said = self.carriers.iter().find_map(|carrier| carrier.read(&request.headers))?;
-        trust.trusts(request).then(|| said.saturating_sub(self.margin))
+        if trust.trusts(request) {
+            return Some(said.saturating_sub(self.margin));
+        }
+        self.carriers.iter().for_each(|carrier| carrier.remove(&mut request.headers));
+        None
     }
 }
 

@@ -53,7 +53,8 @@
 //!    [`Reason::DeadlineTooShort`](crate::Reason::DeadlineTooShort). A header that says zero is too little.
 //! 5. **Garbage says nothing**: the next header is looked at, and at last `max`. So do numbers with a sign or
 //!    a fraction. Of several lines of a header the shortest time counts.
-//! 6. **Strangers say nothing**, as if they had sent no header.
+//! 6. **Strangers say nothing**, as if they had sent no header: it is taken out of the request, so that a proxy which
+//!    passes that on does not tell the next service either.
 //!
 //! # Outbound: [`ForwardDeadlineLayer`]
 //!

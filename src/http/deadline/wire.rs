@@ -74,6 +74,11 @@ impl Carrier {
         headers.get_all(&self.name).into_iter().filter_map(|line| self.parse(line)).min()
     }
 
+    /// Takes all lines away.
+    pub(super) fn remove(&self, headers: &mut HeaderMap) {
+        headers.remove(&self.name);
+    }
+
     /// Sees to it that the header says no more than `left`. Where it would say nothing is left, no request is to
     /// be sent: `false`.
     pub(super) fn write(&self, headers: &mut HeaderMap, left: Duration) -> bool {
@@ -81,7 +86,8 @@ impl Carrier {
         let Some(value) = self.format(said.unwrap_or(left)) else { return false };
         // What several lines say at the least, or garbage, becomes one line.
         if said.is_none() || headers.get_all(&self.name).into_iter().nth(1).is_some() {
-            headers.insert(&self.name, value);
+            // Without room among tens of thousands of headers, it is left out.
+            let _ = headers.try_insert(&self.name, value);
         }
         true
     }

@@ -32,15 +32,13 @@
 //! A breaker whose service is judged by the trailers of gRPC, too:
 //!
 //! ```
-//! use http::HeaderMap;
-//! use portcullis::{CircuitBreakerConfig, CircuitBreakerLayer, Outcome};
+//! use portcullis::{CircuitBreakerConfig, CircuitBreakerLayer, grpc::GrpcClassifier};
 //!
+//! let judge = GrpcClassifier::breaker();
 //! let breaker = CircuitBreakerLayer::new(CircuitBreakerConfig::new("search"))?
+//!     .classify_with(judge)
 //!     .hold_body()
-//!     .classify_trailers(|trailers: &HeaderMap| match trailers.get("grpc-status") {
-//!         Some(code) if code == "0" => Outcome::Success,
-//!         _ => Outcome::Failure,
-//!     });
+//!     .classify_trailers_with(judge);
 //! println!("{}", breaker.circuit().explain());
 //! # Ok::<(), portcullis::ConfigError>(())
 //! ```

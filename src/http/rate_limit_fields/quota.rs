@@ -74,6 +74,7 @@ impl Quota {
         }
     }
 
+    /// Without room among tens of thousands of headers, they are left out.
     pub(super) fn write(&self, fields: Fields, headers: &mut HeaderMap) {
         match fields {
             Fields::Off => {}
@@ -108,18 +109,19 @@ impl Quota {
         if headers.contains_key(LEGACY_REMAINING) {
             return;
         }
-        if let Some((burst, _)) = self.policy {
-            headers.insert(LEGACY_LIMIT, burst.into());
+        let limit = self.policy.map(|(burst, _)| (LEGACY_LIMIT, burst));
+        let others =
+            [(LEGACY_REMAINING, self.remaining), (LEGACY_RESET, self.more_after.unwrap_or(0))];
+        for (name, value) in limit.into_iter().chain(others) {
+            let _ = headers.try_insert(name, value.into());
         }
-        headers.insert(LEGACY_REMAINING, self.remaining.into());
-        headers.insert(LEGACY_RESET, self.more_after.unwrap_or(0).into());
     }
 }
 
 fn append(headers: &mut HeaderMap, name: HeaderName, value: String) {
     // It holds nothing but printable ASCII by now.
     if let Ok(value) = HeaderValue::try_from(value) {
-        headers.append(name, value);
+        let _ = headers.try_append(name, value);
     }
 }
 

@@ -111,6 +111,10 @@ pub(super) struct Credit {
     others: OnceLock<Box<[CachePadded<AtomicU64>]>>,
 }
 
+/// A word that has credit left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left(u64);
+
 const LEFT: u64 = u32::MAX as u64;
 
 /// Grants of fewer successes are not worth spreading.
@@ -182,31 +186,23 @@ impl Credit {
         self.word.load(Ordering::Acquire) & LEFT == LEFT
     }
 
-    /// [`take`](Self::take), where it needs no second try and threads have not met.
+    /// The first half of [`take`](Self::take), where threads have not met: what is left, and until when. Ask
+    /// whether it [is unchanging](Self::is_unchanging) before.
     #[inline(always)]
-    pub(super) fn take_at_once(
-        &self,
-        mine: u64,
-        published: &AtomicU64,
-        now: impl FnOnce() -> u64,
-    ) -> bool {
+    pub(super) fn look(&self, mine: u64, published: &AtomicU64) -> Option<(Left, u64)> {
         let seen = self.word.load(Ordering::Acquire);
-        if seen & LEFT == LEFT {
-            return true;
-        }
-        if seen & LEFT == 0 || self.spread.load(Ordering::Relaxed) != 0 {
-            return false;
-        }
         // In the order that `take` explains.
-        if Word(published.load(Ordering::Acquire)).generation() != mine {
-            return false;
-        }
-        let end = self.end.load(Ordering::Relaxed);
-        (end == u64::MAX || now() < end)
-            && self
-                .word
-                .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
+        let good = seen & LEFT != 0
+            && seen & LEFT != LEFT
+            && self.spread.load(Ordering::Relaxed) == 0
+            && Word(published.load(Ordering::Acquire)).generation() == mine;
+        good.then(|| (Left(seen), self.end.load(Ordering::Relaxed)))
+    }
+
+    /// The second half, before that time: takes the credit, unless another thread was quicker.
+    #[inline(always)]
+    pub(super) fn spend(&self, Left(seen): Left) -> bool {
+        self.word.compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// The word of this thread.

@@ -147,7 +147,11 @@ impl Breaker {
     /// Records the success of such a call, if that takes neither the clock nor a second try.
     #[inline(always)]
     pub(crate) fn succeeds_at_once(&self, plain: Plain) -> bool {
-        self.credit.take_at_once(plain.0.generation(), &self.word, || u64::MAX)
+        self.credit.is_unchanging()
+            || match self.credit.look(plain.0.generation(), &self.word) {
+                Some((left, permit::NEVER)) => self.credit.spend(left),
+                _ => false,
+            }
     }
 
     /// Records the success of such a call, unless the machine must take it.

@@ -56,9 +56,15 @@ impl Breaker {
     /// A success of a closed circuit's call. Small, so that it keeps everything in registers.
     #[inline(never)]
     fn succeeds(&self, mine: u64, started: u64, now: &impl Now) -> bool {
-        let since = || now.nanos_since(self.origin);
-        started == NEVER && self.credit.take_at_once(mine, &self.word, since)
-            || self.succeeds_after_all(mine, started, now)
+        if started == NEVER {
+            if let Some((left, end)) = self.credit.look(mine, &self.word) {
+                let in_time = end == NEVER || now.nanos_since(self.origin) < end;
+                if in_time && self.credit.spend(left) {
+                    return true;
+                }
+            }
+        }
+        self.succeeds_after_all(mine, started, now)
     }
 
     #[inline(never)]

@@ -197,3 +197,27 @@ async fn a_head_waits_for_so_long_and_no_longer() {
     let end = Some(Ok(trailers(Code::Ok)));
     assert_eq!(rest(response.into_body()).await, ("late".to_owned(), end));
 }
+
+/// tokio lets a timer fire only while its task has budget left, which such a body takes whole.
+#[tokio::test(start_paused = true)]
+async fn a_look_ends_even_at_a_body_that_uses_up_its_tasks_budget() {
+    struct Greedy;
+    impl Body for Greedy {
+        type Data = Bytes;
+        type Error = &'static str;
+
+        fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+            while std::pin::pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+            Poll::Pending
+        }
+    }
+    let service = PeekTrailersLayer::new()
+        .layer(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Greedy)) }));
+    let head = tokio::spawn(service.oneshot(Request::new(())));
+    tokio::task::yield_now().await;
+    tokio::time::advance(Duration::from_millis(100)).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(head.is_finished(), "passed on when it came by again");
+}

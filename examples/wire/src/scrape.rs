@@ -6,14 +6,24 @@ use portcullis::BoxError;
 
 /// One scrape: each sample by its name and labels, as they stand in the text.
 #[derive(Debug)]
-pub(crate) struct Scrape {
+pub struct Scrape {
     samples: BTreeMap<String, f64>,
     counters: Vec<String>,
 }
 
 impl Scrape {
-    pub(crate) async fn of(address: SocketAddr) -> Result<Self, BoxError> {
-        let answer = reqwest::get(format!("http://{address}/metrics")).await?.error_for_status()?;
+    /// Fetches `/metrics` of a server.
+    ///
+    /// # Errors
+    /// Whatever keeps the text from being fetched or read.
+    pub async fn of(address: SocketAddr) -> Result<Self, BoxError> {
+        let answer = reqwest::Client::builder()
+            .no_proxy()
+            .build()?
+            .get(format!("http://{address}/metrics"))
+            .send()
+            .await?
+            .error_for_status()?;
         Self::read(&answer.text().await?)
     }
 
@@ -31,7 +41,7 @@ impl Scrape {
     }
 
     /// The sum of all samples of a name that have each of these labels.
-    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let wanted: Vec<_> =
             labels.iter().map(|(label, word)| format!("{label}=\"{word}\"")).collect();
         let of = self.samples.iter().filter(|(sample, _)| {
@@ -42,7 +52,7 @@ impl Scrape {
     }
 
     /// A counter that has gone down since an earlier scrape, if there is one.
-    pub(crate) fn fallen_since<'a>(&self, earlier: &'a Self) -> Option<&'a str> {
+    pub fn fallen_since<'a>(&self, earlier: &'a Self) -> Option<&'a str> {
         let counts = |sample: &str| {
             self.counters.iter().any(|name| sample.split('{').next() == Some(name.as_str()))
         };
@@ -53,7 +63,7 @@ impl Scrape {
     }
 
     /// The lines of some metrics that are not zero, as they stand in the text.
-    pub(crate) fn excerpt(&self, prefixes: &[&str]) -> Vec<String> {
+    pub fn excerpt(&self, prefixes: &[&str]) -> Vec<String> {
         let shown = |sample: &str| {
             // Buckets are for Prometheus to make quantiles of.
             prefixes.iter().any(|prefix| sample.starts_with(prefix)) && !sample.contains("_bucket{")
