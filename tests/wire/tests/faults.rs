@@ -10,6 +10,8 @@ mod answers;
 mod clients;
 #[path = "faults/clock.rs"]
 mod clock;
+#[path = "faults/disconnects.rs"]
+mod disconnects;
 #[path = "grpc_client/echo.rs"]
 #[allow(dead_code, reason = "its server is of another test")]
 mod echo;
@@ -17,8 +19,12 @@ mod echo;
 mod http2;
 #[path = "faults/outages.rs"]
 mod outages;
+#[path = "faults/served.rs"]
+mod served;
 #[path = "faults/server.rs"]
 mod server;
+#[path = "faults/storm.rs"]
+mod storm;
 #[path = "prometheus/text.rs"]
 #[allow(dead_code, reason = "another test asks more of a text")]
 mod text;
