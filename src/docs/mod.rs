@@ -13,6 +13,7 @@
 //! | [frameworks] | what does it look like in front of axum, hyper and tonic? |
 //! | [clients] | what is a failure of HTTP or gRPC, and when may it be tried again? |
 //! | [configuration] | how does a file set all of this? |
+//! | [pains] | what goes wrong elsewhere, and which test shows that it does not here? |
 #![cfg_attr(
     feature = "http",
     doc = "| [health] | when is a process alive, when is it ready, and how does it end? |"
@@ -42,6 +43,9 @@ pub mod telemetry {}
 
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+
+#[doc = include_str!("pains.md")]
+pub mod pains {}
 
 // Its examples need feature `serde` and TOML: they are tested where those are, in `tests/wire`.
 #[cfg_attr(not(doctest), doc = include_str!("configuration.md"))]

@@ -109,3 +109,25 @@ async fn a_standard_stack_becomes_one_for_http() {
     assert_eq!(server.count(), 3);
     assert_eq!(told.ends(), [(2, RetryEnd::Success), (1, RetryEnd::Success)]);
 }
+
+/// What a client tries again by itself happens inside an attempt of ours, which sees none of it.
+#[tokio::test(start_paused = true)]
+async fn retries_of_its_own_multiply_ours_unless_it_is_told_never() {
+    let three = reqwest::retry::for_host("127.0.0.1").no_budget().max_retries_per_request(2);
+    let three = three.classify_fn(|answer| match answer.status() {
+        Some(status) if status.is_server_error() => answer.retryable(),
+        _ => answer.success(),
+    });
+    for (own, arrive) in [(three, 9), (reqwest::retry::never(), 3)] {
+        let server = Server::start(|_| status(503, &[])).await;
+        let (layer, told) = retry(RetryConfig::new("api").attempts(3));
+        let client = Client::builder().no_proxy().retry(own).build().expect("a client");
+        let client = ServiceBuilder::new()
+            .layer(layer.classify_with(HttpClassifier::retry()).replay(Request::try_clone))
+            .layer(ErrorLayer::new())
+            .service(client);
+        assert_eq!(call(&client, &server.uri()).await.expect("a response").status(), 503);
+        assert_eq!(told.ends(), [(3, RetryEnd::AttemptsExhausted)]);
+        assert_eq!(server.count(), arrive);
+    }
+}
