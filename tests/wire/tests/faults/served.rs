@@ -80,7 +80,9 @@ impl Handler {
             }
             // Lets others run in between, at its head and at each of its frames.
             "churn" => {
-                yield_now().await;
+                for _ in 0..50 {
+                    yield_now().await;
+                }
                 let frames = stream::iter(0..6).then(|_| async {
                     yield_now().await;
                     Ok(Frame::data(Bytes::from_static(b"churn")))

@@ -138,6 +138,13 @@ async fn leaves_http2(api: &Served, random: &mut Random) {
     }
 }
 
+async fn leaves(framework: Framework, api: &Served, random: &mut Random) {
+    match framework {
+        Framework::Axum if random.below(4) > 0 => leaves_http1(api, random).await,
+        _ => leaves_http2(api, random).await,
+    }
+}
+
 /// A stream of HTTP/2 is a task of its own, and may outlive its connection by a moment.
 async fn comes_to_rest(api: &Served) {
     api.open(0).await;
@@ -177,10 +184,7 @@ async fn storm(framework: Framework) {
         leave.spawn(async move {
             let mut random = Random(0x9E37_79B9_7F4A_7C15 ^ (client as u64 + 1));
             for turn in 0..LEAVE / AT_ONCE {
-                match framework {
-                    Framework::Axum if random.below(4) > 0 => leaves_http1(&api, &mut random).await,
-                    _ => leaves_http2(&api, &mut random).await,
-                }
+                leaves(framework, &api, &mut random).await;
                 // Some of them leave as probes.
                 if turn % 10 == 0 {
                     api.circuit.half_open();
@@ -198,13 +202,31 @@ async fn storm(framework: Framework) {
     comes_to_rest(&api).await;
     assert_eq!(api.circuit.snapshot().failures, 0);
 
-    // As many probes as ever close the circuit, and every slot and every place is still there.
-    api.circuit.half_open();
+    // Whoever leaves as a probe keeps nobody else from it: as many as ever close the circuit.
     let mut client = Http2::open(&api).await;
-    for _ in 0..PROBES {
-        assert_eq!(client.ask("fine").await, (200, "0".to_owned()));
+    for round in 0..20 {
+        api.circuit.half_open();
+        for one in 0..3 {
+            let api = Arc::clone(&api);
+            leave.spawn(async move {
+                leaves(framework, &api, &mut Random(0xD1B5_4A32_D192_ED03 ^ (round * 3 + one)))
+                    .await;
+            });
+        }
+        while let Some(done) = leave.join_next().await {
+            done.expect("no panic");
+        }
+        api.open(1).await;
+        while api.drain.in_flight() > 0 {
+            yield_now().await;
+        }
+        for _ in 0..PROBES {
+            assert_eq!(client.ask("fine").await, (200, "0".to_owned()), "round {round}");
+        }
+        assert_eq!(api.circuit.state(), State::Closed, "round {round}");
     }
-    assert_eq!(api.circuit.state(), State::Closed);
+
+    // Every slot and every place is still there.
     let mut full = JoinSet::new();
     for _ in 0..2 * PLACES {
         let api = Arc::clone(&api);
