@@ -1,7 +1,7 @@
 //! hyper's client with layers put together one by one: uploads that are sent twice, downloads that stall,
 //! and a service with words of its own.
 //!
-//! `cargo run --example hyper_client` takes about two seconds and needs nothing but this machine. It ends by
+//! `cargo run --example hyper_client` takes about a second and needs nothing but this machine. It ends by
 //! checking its own claims against what the servers counted, and fails if one is wrong.
 
 mod server;
@@ -48,7 +48,7 @@ const FAILURES: u32 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    claims::tell("hyper_client", run()).await
+    claims::tell("hyper_client", run).await
 }
 
 /// What this service's answers mean. It says 529 when it has too much to do, which nobody else does, and then
@@ -193,9 +193,8 @@ where
     }
 }
 
-async fn run() -> Result<Claims, BoxError> {
+async fn run(claims: &mut Claims) -> Result<(), BoxError> {
     let mut out = io::stdout();
-    let mut claims = Claims::default();
     let told = Told::listen()?;
     let Protected { service, report, circuit } = protected()?;
     let bare = ServiceBuilder::new().layer(ErrorLayer::new()).service(client::<Body>());
@@ -204,7 +203,7 @@ async fn run() -> Result<Claims, BoxError> {
     let line = report.to_string().lines().next().unwrap_or_default().to_owned();
     claims.claim(report.is_sound(), format!("the check has nothing against this order: {line}"));
 
-    uploads(&mut claims, (&service, &ours), (&bare, &twin)).await?;
+    uploads(claims, (&service, &ours), (&bare, &twin)).await?;
     claims.same(told.delays(), vec![Duration::from_millis(10)], "after the back-off, once");
 
     let quote = service.clone().oneshot(get(&ours, "/quote")?).await?.status();
@@ -220,13 +219,13 @@ async fn run() -> Result<Claims, BoxError> {
     );
     claims.same(circuit.state(), State::Closed, "neither failure has opened the circuit");
 
-    downloads(&mut claims, (&service, &ours), (&bare, &twin), &circuit).await?;
+    downloads(claims, (&service, &ours), (&bare, &twin), &circuit).await?;
     claims.same(
         told.states(),
         vec![State::Open],
         "it opened once, and nothing else was told of it",
     );
-    Ok(claims)
+    Ok(())
 }
 
 async fn uploads<S, T, B, C>(

@@ -61,30 +61,40 @@ pub async fn run<E: Display>(
     within: Duration,
     story: impl Future<Output = Result<Claims, E>>,
 ) -> ExitCode {
-    let complaint: String = match timeout(within, story).await {
-        Ok(Ok(Claims(claims))) => {
-            let broken = claims.into_iter().filter(|(_, holds)| !holds);
-            broken.map(|(says, _)| format!("{name}: this did not hold: {says}\n")).collect()
-        }
-        Ok(Err(error)) => format!("{name}: {error}\n"),
-        Err(_) => format!("{name}: it is not over after {within:?}\n"),
+    let told = timeout(within, story).await;
+    let told = told.map_err(|_| format!("it is not over after {within:?}"));
+    let (claims, error) = match told.and_then(|told| told.map_err(|error| error.to_string())) {
+        Ok(claims) => (claims, None),
+        Err(error) => (Claims::new(), Some(error)),
     };
+    end(name, claims, error)
+}
+
+/// Runs a story that leaves it to this to print what it claims: also what it had claimed by then, where it does
+/// not come to its end.
+#[expect(clippy::disallowed_methods, reason = "an example must end, in real time")]
+pub async fn tell(
+    name: &str,
+    story: impl AsyncFnOnce(&mut Claims) -> Result<(), BoxError>,
+) -> ExitCode {
+    let mut claims = Claims::new();
+    let told = timeout(3 * PATIENCE, story(&mut claims)).await;
+    let told = told.unwrap_or_else(|_| Err("it hangs".into()));
+    let printed = claims.print(Paint::new()).map_err(BoxError::from);
+    end(name, claims, told.and(printed).err().map(|error| error.to_string()))
+}
+
+/// Says what did not hold, and what went wrong besides.
+fn end(name: &str, Claims(claims): Claims, error: Option<String>) -> ExitCode {
+    let broken = claims.into_iter().filter(|(_, holds)| !holds);
+    let broken = broken.map(|(says, _)| format!("this did not hold: {says}"));
+    let complaint: String = broken.chain(error).map(|says| format!("{name}: {says}\n")).collect();
     if complaint.is_empty() {
         return ExitCode::SUCCESS;
     }
     // If even this cannot be written, the exit code still says it.
     let _ = io::stderr().write_all(complaint.as_bytes());
     ExitCode::FAILURE
-}
-
-/// [`run`], for a story that leaves it to this to print what it claims.
-pub async fn tell(name: &str, story: impl Future<Output = Result<Claims, BoxError>>) -> ExitCode {
-    let printed = async {
-        let claims = story.await?;
-        claims.print(Paint::new())?;
-        Ok::<_, BoxError>(claims)
-    };
-    run(name, 3 * PATIENCE, printed).await
 }
 
 /// Waits for something that is sure to come, and says what it was if it does not.
