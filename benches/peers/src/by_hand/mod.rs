@@ -88,7 +88,7 @@ pub fn subjects() -> Vec<Subject> {
             "hand-timeout-pending",
             TimeoutPending,
             "std's clock at the call, tokio's timer when the service is not ready at once",
-            || layered(Pending(ByHand::<_, Timeout>::over(AfterYield))),
+            || layered(Pending(AfterYield)),
         ),
         hand("hand-bulkhead", BulkheadPanel, "an `Arc`, two exchanges", || {
             layered(ByHand::<_, Bulkhead>::over(AtOnce))
@@ -154,14 +154,14 @@ type Outer<S, T> = ByHand<ByHand<ByHand<S, Retry>, Bulkhead>, Limit<T>>;
 /// Breaker and timeout.
 type Attempt<S, B> = ByHand<ByHand<S, Timeout>, B>;
 /// The same, with a timer.
-type TimedAttempt<S, B> = ByHand<Pending<ByHand<S, Timeout>>, B>;
+type TimedAttempt<S, B> = ByHand<Pending<S>, B>;
 
 fn five<T: Time, B: Work, S>(inner: S) -> Outer<Attempt<S, B>, T> {
     outer(ByHand::over(ByHand::over(inner)))
 }
 
 fn five_pending<T: Time, B: Work, S>(inner: S) -> Outer<TimedAttempt<S, B>, T> {
-    outer(ByHand::over(Pending(ByHand::over(inner))))
+    outer(ByHand::over(Pending(inner)))
 }
 
 fn outer<T: Time, S>(attempt: S) -> Outer<S, T> {

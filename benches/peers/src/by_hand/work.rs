@@ -15,7 +15,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 use portcullis::clock::tokio_now;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
 use super::HOUR;
@@ -227,7 +227,7 @@ impl Work for Timeout {
     }
 }
 
-/// With a timer that is started when the service is not ready at once.
+/// A timeout with a timer, which is started when the service is not ready at once.
 #[derive(Clone)]
 pub(super) struct Pending<S>(pub(super) S);
 
@@ -243,7 +243,8 @@ impl<S: Service<u64>> Service<u64> for Pending<S> {
 
     #[inline]
     fn call(&mut self, request: u64) -> Self::Future {
-        Timed { future: self.0.call(request), timer: None }
+        let deadline = tokio_now() + HOUR;
+        Timed { future: self.0.call(request), deadline, timer: None }
     }
 }
 
@@ -251,6 +252,7 @@ pin_project! {
     pub(super) struct Timed<F> {
         #[pin]
         future: F,
+        deadline: Instant,
         #[pin]
         timer: Option<Sleep>,
     }
@@ -266,7 +268,7 @@ impl<F: Future> Future for Timed<F> {
         let answer = this.future.poll(cx);
         if answer.is_pending() {
             if this.timer.is_none() {
-                this.timer.set(Some(sleep(HOUR)));
+                this.timer.set(Some(sleep_until((*this.deadline).into())));
             }
             if let Some(timer) = this.timer.as_pin_mut() {
                 let _ = black_box(timer.poll(cx));
