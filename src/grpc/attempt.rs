@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Request};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::retry;
+use crate::{http::inner, retry};
 
 /// The header of gRPC that says how many attempts went before this one.
 const PREVIOUS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -62,6 +62,8 @@ impl<S> Layer<S> for AttemptLayer {
 pub struct TellAttempt<S> {
     inner: S,
 }
+
+inner!(TellAttempt<S>, "it is told of no attempt", "without the layer");
 
 impl<S, B> Service<Request<B>> for TellAttempt<S>
 where

@@ -60,6 +60,7 @@ use crate::{
 ///   Success. For a retry, [`PeekTrailersLayer`](super::PeekTrailersLayer) below it looks whether they follow
 ///   at once; a breaker that holds on to the body's end judges them by this classifier, too, once it is told
 ///   so by `classify_trailers_with` (see [`http::hold`](crate::http::hold)).
+///   A body that ends without trailers leaves it at what the head said.
 /// - **Nowhere**, where a proxy answered: the HTTP status stands for one, see [`Code::from_http`].
 /// - In a **`tonic::Status`**, with feature `tonic`: the same classifier judges a
 ///   `Result<tonic::Response<T>, tonic::Status>`, which is what a generated client's method returns.

@@ -14,6 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Drain, InFlight};
+use crate::http::inner;
 
 /// Counts each request of a server as in flight, from its arrival until its response's body ends or is
 /// dropped. It refuses nothing: until the listener is closed, whoever comes is served.
@@ -59,22 +60,7 @@ pub struct Drained<S> {
     layer: DrainLayer,
 }
 
-impl<S> Drained<S> {
-    /// The service inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside; what is asked of it is not counted.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The service inside, alone.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner!(Drained<S>, "what is asked of it is not counted", "alone");
 
 impl<S, A, B> Service<Request<A>> for Drained<S>
 where

@@ -61,7 +61,8 @@ pin_project! {
     pub struct Reporting {
         shared: Arc<Shared>,
         query: Query,
-        parts: Vec<Part>,
+        // Taken with the answer.
+        parts: Option<Vec<Part>>,
         // Read when the checks have answered.
         policies: Vec<PolicyCheck>,
         unknown: Vec<String>,
@@ -103,7 +104,7 @@ impl Reporting {
                 policies.retain(|policy| query.wants(&policy.name()));
             }
         }
-        Self { shared, query, parts, policies, unknown, timer: Timer::default() }
+        Self { shared, query, parts: Some(parts), policies, unknown, timer: Timer::default() }
     }
 }
 
@@ -137,11 +138,15 @@ impl Future for Reporting {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
         let mut this = self.project();
+        // Without its parts it would answer that all is well.
+        let Some(asked) = this.parts.as_mut() else {
+            panic!("a report was polled after it had finished");
+        };
         loop {
             let now = clock::tokio_now();
             let mut waits = false;
             let mut until: Option<Instant> = None;
-            for part in &mut *this.parts {
+            for part in &mut *asked {
                 if let Err(deadline) = part.ask(now, cx) {
                     waits = true;
                     until = until.into_iter().chain(deadline).min();
@@ -155,13 +160,14 @@ impl Future for Reporting {
                 return Poll::Pending;
             }
         }
-        let parts = std::mem::take(this.parts).into_iter();
-        let mut items: Vec<Item> = parts
+        let mut items: Vec<Item> = std::mem::take(asked)
+            .into_iter()
             .filter_map(|part| match part {
                 Part::Told(item) => Some(item),
                 Part::Asking(..) => None,
             })
             .collect();
+        *this.parts = None;
         items.extend(this.policies.iter().map(PolicyCheck::item));
         let out = out_of_service(this.shared, this.query);
         if let Some(out) = out {

@@ -6,6 +6,7 @@ mod classify;
 pub mod deadline;
 pub mod hold;
 mod idempotent;
+mod inner;
 pub(crate) mod json;
 pub mod key;
 pub mod problem;
@@ -16,7 +17,6 @@ mod reqwest;
 pub mod respond;
 pub mod retry_after;
 
-pub(crate) use self::classify::{after, told_by, unseen};
 #[doc(inline)]
 pub use self::{
     body_timeout::{BodyError, BodyTimeLimit, BodyTimeout, BodyTimeoutConfig, BodyTimeoutLayer},
@@ -24,4 +24,8 @@ pub use self::{
     idempotent::{RequestHead, is_idempotent},
     replay::{ReplayBody, ReplayBodyLayer, ReplayRequest},
     respond::{Http, Peel, Respond, RespondLayer, Shape, rejection_of},
+};
+pub(crate) use self::{
+    classify::{after, told_by, unseen},
+    inner::inner,
 };

@@ -17,6 +17,17 @@ use tokio_test::{assert_pending, assert_ready, task::spawn};
 
 use super::{MS, SECOND, counted, only, ready, registry};
 
+/// It has no more checks to ask, and "all is well" would be the answer of a registry without any.
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "a report was polled after it had finished")]
+async fn a_report_that_was_given_is_not_given_again() {
+    let health = HealthRegistry::new();
+    health.add(Check::new("db", || async { Err::<(), _>("down") })).unwrap();
+    let mut report = std::pin::pin!(health.report(Probe::Readiness));
+    assert!(!report.as_mut().await.is_ok());
+    let _ = report.await;
+}
+
 /// A check that asks for the health that it is a part of waits for itself, and so for no longer than its timeout.
 #[tokio::test(start_paused = true)]
 async fn a_check_that_asks_for_itself_fails_at_its_timeout() {

@@ -18,6 +18,7 @@ use super::body::Peeked;
 use crate::{
     clock::{self, Timer},
     grpc::{Code, code::STATUS, code_of_trailers},
+    http::inner,
 };
 
 /// Looks at the first frame of a response whose head has no `grpc-status`, and where that frame is trailers
@@ -108,6 +109,8 @@ pub struct PeekTrailers<S> {
     inner: S,
     limit: Duration,
 }
+
+inner!(PeekTrailers<S>, "nobody looks at what follows its heads", "without the look");
 
 impl<S, Req, B> Service<Req> for PeekTrailers<S>
 where

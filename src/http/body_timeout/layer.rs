@@ -19,7 +19,7 @@ use super::{
     body::TimedBody,
     core::{BodyRef, References},
 };
-use crate::{deadline, error::ConfigError, options::Options};
+use crate::{deadline, error::ConfigError, http::inner, options::Options};
 
 /// Puts a timeout on the bodies of a service's responses: see [`body_timeout`](super).
 ///
@@ -93,22 +93,9 @@ impl<S> BodyTimeout<S> {
     pub fn body_time_limit(&self) -> &BodyTimeLimit {
         self.references.handle()
     }
-
-    /// The service inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside; bodies of its own calls are not looked at.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The service inside, without the timeout.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
 }
+
+inner!(BodyTimeout<S>, "bodies of its own calls are not looked at", "without the timeout");
 
 impl<S, B, Req> Service<Req> for BodyTimeout<S>
 where

@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     error::{CarryRejection, ConfigError},
     event::Observers,
+    http::inner,
     options::Options,
     policy::Now,
 };
@@ -101,22 +102,7 @@ pub struct ForwardDeadline<S> {
     core: Arc<Core>,
 }
 
-impl<S> ForwardDeadline<S> {
-    /// The service inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside; calling it tells no deadline.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The service inside, without the layer.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner!(ForwardDeadline<S>, "calling it tells no deadline", "without the layer");
 
 impl<S: fmt::Debug> fmt::Debug for ForwardDeadline<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

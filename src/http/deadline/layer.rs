@@ -22,6 +22,7 @@ use crate::{
     clock::Clock,
     error::{CarryRejection, ConfigError, Reason, Rejection},
     event::{Event, Observers},
+    http::inner,
     options::Options,
     policy::timeout::{Verdict, decide},
 };
@@ -127,22 +128,7 @@ pub struct SetDeadline<S, T = Nobody> {
     trust: T,
 }
 
-impl<S, T> SetDeadline<S, T> {
-    /// The service inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside; calling it sets no deadline.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The service inside, without the deadline.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
+inner!(SetDeadline<S, T>, "calling it sets no deadline", "without the deadline");
 
 impl<S: fmt::Debug, T> fmt::Debug for SetDeadline<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

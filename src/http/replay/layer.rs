@@ -8,6 +8,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::{CAP, ReplayBody};
+use crate::http::inner;
 
 /// Turns `Request<B>` into `Request<ReplayBody<B>>`: directly above the retry.
 ///
@@ -52,6 +53,8 @@ pub struct WithReplayBody<S> {
     inner: S,
     cap: usize,
 }
+
+inner!(WithReplayBody<S>, "it takes bodies that replay", "which takes bodies that replay");
 
 impl<S, B> Service<Request<B>> for WithReplayBody<S>
 where

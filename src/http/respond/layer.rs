@@ -17,8 +17,9 @@ use tower_service::Service;
 use super::{Http, Peel, ProblemJson, Shape, response};
 use crate::{
     error::{Reason, Rejection},
-    http::rate_limit_fields::{
-        And, Fields, NoQuotas, OfKey, OfLimiter, OfRefusals, Quotas, Ticket,
+    http::{
+        inner,
+        rate_limit_fields::{And, Fields, NoQuotas, OfKey, OfLimiter, OfRefusals, Quotas, Ticket},
     },
     plan::{self, Part},
     rate_limit::{RateLimiter, RateLimiters},
@@ -190,22 +191,7 @@ impl<I: fmt::Debug, S, Q> fmt::Debug for Respond<I, S, Q> {
     }
 }
 
-impl<I, S, Q> Respond<I, S, Q> {
-    /// The service inside.
-    pub fn get_ref(&self) -> &I {
-        &self.inner
-    }
-
-    /// The service inside; nobody answers for its refusals.
-    pub fn get_mut(&mut self) -> &mut I {
-        &mut self.inner
-    }
-
-    /// The service inside.
-    pub fn into_inner(self) -> I {
-        self.inner
-    }
-}
+inner!(Respond<I, S, Q>, "nobody answers for its refusals", "whose refusals are errors again");
 
 impl<I, S, Q, Req, B> Service<Req> for Respond<I, S, Q>
 where
